@@ -1,0 +1,28 @@
+"""Errors that are meant for the person who runs the workflow."""
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend: the message names the file, line or key, and the remedy.
+
+    `python -m errata` prints it without a traceback and exits with status 1.
+    """
+
+
+class Faults(UserError):
+    """All faults of an input at once, one a line, so that they can be mended in one go.
+
+    Args:
+        what: what was looked at, e.g. a path; it heads the list.
+        faults: one message each, best starting with `file:line:`.
+        remedy: what to do about them.
+    """
+
+    def __init__(self, what: str, faults: Iterable[str], remedy: str = "") -> None:
+        self.faults = list(faults)
+        count = len(self.faults)
+        lines = [f"{what}: {count} fault{'' if count == 1 else 's'}", *(f"  {fault}" for fault in self.faults)]
+        if remedy:
+            lines.append(f"Remedy: {remedy}")
+        super().__init__("\n".join(lines))

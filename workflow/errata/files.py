@@ -1,0 +1,104 @@
+"""Reading and writing the files of the workflow: whole or not at all."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from errata.errors import UserError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[str]]:
+    """Open a text file that replaces `path` only when the block ends without an error.
+
+    Raises:
+        UserError: the folder cannot be written to or the disk is full; `path` is then what it was.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+        temporary = None
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The message for a full disk, a read-only folder or the like."""
+    return UserError(
+        f"{path}: cannot write ({error.strerror or error}). "
+        "Free space or make the folder writable, then run again: finished work is kept."
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as file:
+        file.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document, readable by people: indented, characters as they are."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write one JSON object a line and return how many."""
+    count = 0
+    with atomic(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document made by an earlier step.
+
+    Raises:
+        UserError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}). Delete it and run again to make it anew.") from error
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the rows of a file made by an earlier step (the user's own files go through errata.fix).
+
+    Raises:
+        UserError: the file is missing or a line is no JSON object.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise UserError(
+                        f"{path}:{number}: not valid JSON ({error}). Delete the file and run again."
+                    ) from error
+                if not isinstance(row, dict):
+                    raise UserError(f"{path}:{number}: not a JSON object. Delete the file and run again.")
+                yield row
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
