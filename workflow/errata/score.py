@@ -1,0 +1,249 @@
+"""Step `score`: count what one variant of a model got right in one split.
+
+What the figures of a score mean:
+
+- `questions`, `correct`, `unreadable` and `truncated` count labelled questions only; a question without a
+  label counts in `unlabelled` and nowhere else. Unreadable answers are wrong: they stay in `questions`.
+- `prompt_tokens` and `completion_tokens` are the cost of the whole file, labelled or not. They are null when
+  the server did not tell them for every completion: a sum over some would pass for the whole.
+- `seconds` is the wall time of the answering, taken from the summary that step `answer` writes beside its
+  answers. The latencies in the lines are no substitute: they overlap when questions are asked at once. Null
+  if unknown.
+- `weights_gib` is the size on disk of the checkpoint's weight files in GiB (2**30 bytes).
+"""
+
+import argparse
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from errata.errors import Faults, UserError
+from errata.files import read_json, read_jsonl, write_json
+from errata.records import Key
+from errata.stats import wilson
+
+GIB = 2**30
+
+
+class Answer(NamedTuple):
+    """What scoring and the report need of a line of answers. `expected` is None where there is no label."""
+
+    prompt: str
+    completion: str | None
+    answer: str | None
+    expected: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    finish_reason: str | None
+
+    @property
+    def correct(self) -> bool:
+        return self.expected is not None and self.answer == self.expected
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score file; the module's docstring says what the figures mean."""
+
+    model: str
+    variant: str
+    split: str
+    questions: int
+    unlabelled: int
+    correct: int
+    unreadable: int
+    truncated: int
+    accuracy: float | None
+    ci_low: float | None
+    ci_high: float | None
+    weights_gib: float | None
+    seconds: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    served: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Score":
+        """Read a score file.
+
+        Raises:
+            UserError: the file is missing, no JSON object or lacks a key.
+        """
+        value = read_json(path)
+        names = [field.name for field in fields(cls)]
+        missing = [name for name in names if name not in value] if isinstance(value, dict) else names
+        if missing:
+            raise UserError(f"{path}: not a score file (no {', '.join(missing)}). Delete it and run again.")
+        return cls(**{name: value[name] for name in names})
+
+
+def read_answers(path: Path) -> dict[Key, Answer]:
+    """Read a file of answers by question key, in file order.
+
+    Raises:
+        Faults: a question stands in it twice, a line lacks its key, or its `correct` contradicts its answer.
+        UserError: the file is missing or no JSON Lines.
+    """
+    answers: dict[Key, Answer] = {}
+    first_line: dict[Key, int] = {}
+    faults = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        if "id" not in row or not isinstance(row.get("question"), int):
+            faults.append(f"{path}:{number}: no id or no question index")
+            continue
+        key = Key(str(row["id"]), row["question"])
+        if key in answers:
+            faults.append(
+                f"{path}:{number}: {key.id!r} question {key.question} is already in line {first_line[key]}"
+            )
+            continue
+        answer = Answer(
+            prompt=row.get("prompt") or "",
+            completion=row.get("completion"),
+            answer=row.get("answer"),
+            expected=row.get("expected"),
+            prompt_tokens=row.get("prompt_tokens"),
+            completion_tokens=row.get("completion_tokens"),
+            finish_reason=row.get("finish_reason"),
+        )
+        if row.get("correct") is not None and row["correct"] != answer.correct:
+            faults.append(
+                f"{path}:{number}: correct is {row['correct']}, "
+                f"but the answer is {answer.answer} and {answer.expected} is expected"
+            )
+        answers[key] = answer
+        first_line[key] = number
+    if faults:
+        raise Faults(str(path), faults, "delete the file and run again to make it anew.")
+    return answers
+
+
+def weights_gib(checkpoint: Path) -> float:
+    """The size of a checkpoint's weights in GiB, links followed.
+
+    Args:
+        checkpoint: a folder with *.safetensors, or a .gguf file (of a split one, any part: all parts count).
+
+    Raises:
+        UserError: it is neither.
+    """
+    part = re.fullmatch(r"(.*-)\d{5}(-of-\d{5}\.gguf)", checkpoint.name)
+    if checkpoint.is_dir():
+        files = list(checkpoint.glob("*.safetensors"))
+    elif part and checkpoint.exists():
+        files = [each for each in checkpoint.parent.iterdir() if each.name.startswith(part[1])]
+        files = [each for each in files if each.name.endswith(part[2])]
+    else:
+        files = [checkpoint]
+    try:
+        size = sum(file.stat().st_size for file in files)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot read the weights ({error.strerror}). Make them anew."
+        ) from error
+    if not files:
+        raise UserError(
+            f"{checkpoint}: no *.safetensors in this folder. Name a checkpoint folder or a .gguf file."
+        )
+    return size / GIB
+
+
+def wall_seconds(answers: Path, summary: Path | None) -> float | None:
+    """The wall time of the answering from its summary file, in seconds; None when it is not known.
+
+    Args:
+        answers: the answers file; `{split}.summary.json` beside it is read when it exists and none is named.
+        summary: a summary file that must exist.
+    """
+    path = summary or answers.with_suffix(".summary.json")
+    if summary is None and not path.exists():
+        return None
+    value = read_json(path)
+    seconds = value.get("wall_seconds") if isinstance(value, dict) else None
+    return None if seconds is None else float(seconds)
+
+
+def total_tokens(counts: list[tuple[str | None, int | None]]) -> int | None:
+    """Add up tokens of (completion, tokens); None when a completion came without its count."""
+    if any(tokens is None for completion, tokens in counts if completion is not None):
+        return None
+    return sum(tokens or 0 for _, tokens in counts)
+
+
+def score(
+    answers: dict[Key, Answer],
+    *,
+    model: str,
+    variant: str,
+    split: str,
+    served: str,
+    weights: float | None,
+    seconds: float | None,
+) -> Score:
+    """Count; the module's docstring says what each figure means.
+
+    Args:
+        weights: size of the weights in GiB, or None.
+        seconds: wall time of the answering, or None.
+    """
+    labelled = [answer for answer in answers.values() if answer.expected is not None]
+    questions = len(labelled)
+    correct = sum(answer.correct for answer in labelled)
+    interval = wilson(correct, questions) if questions else None
+    return Score(
+        model=model,
+        variant=variant,
+        split=split,
+        questions=questions,
+        unlabelled=len(answers) - questions,
+        correct=correct,
+        unreadable=sum(answer.answer is None for answer in labelled),
+        truncated=sum(answer.finish_reason == "length" for answer in labelled),
+        accuracy=correct / questions if questions else None,
+        ci_low=interval.low if interval else None,
+        ci_high=interval.high if interval else None,
+        weights_gib=weights,
+        seconds=seconds,
+        prompt_tokens=total_tokens([(each.completion, each.prompt_tokens) for each in answers.values()]),
+        completion_tokens=total_tokens(
+            [(each.completion, each.completion_tokens) for each in answers.values()]
+        ),
+        served=served,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--answers", type=Path, required=True, metavar="FILE", help="the variant's answers")
+    parser.add_argument("--model", required=True, help="the model's name in the configuration")
+    parser.add_argument("--variant", required=True, help="base, STRATEGY or STRATEGY-BITSbit")
+    parser.add_argument("--split", required=True, help="train or test")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="the variant's own checkpoint folder or .gguf file, whose size counts (not the dequantized copy "
+        "that may have been served); leave out for a model behind an endpoint",
+    )
+    parser.add_argument(
+        "--served", required=True, metavar="TEXT", help="how it was served, shown in the report"
+    )
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE", help="summary of the answering (default: beside the answers)"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the score file to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    counted: dict[str, Any] = asdict(
+        score(
+            read_answers(arguments.answers),
+            model=arguments.model,
+            variant=arguments.variant,
+            split=arguments.split,
+            served=arguments.served,
+            weights=weights_gib(arguments.checkpoint) if arguments.checkpoint else None,
+            seconds=wall_seconds(arguments.answers, arguments.summary),
+        )
+    )
+    write_json(arguments.output, counted)
