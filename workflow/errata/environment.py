@@ -30,9 +30,7 @@ UV_SOURCES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lock", type=Path, required=True, help="hashed lock, e.g. envs/serve-cpu.txt")
     parser.add_argument("--prefix", type=Path, required=True, help="folder of the environment")
-    parser.add_argument(
-        "--flag", type=Path, required=True, help="file written last, holds the lock's SHA-256"
-    )
+    parser.add_argument("--flag", type=Path, required=True, help="file written last, holds the lock's SHA-256")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -184,10 +182,14 @@ def torch_backend(lock_text: str, environment: Mapping[str, str]) -> str | None:
 def _install(uv: Sequence[str], lock: Path, prefix: Path, environment: Mapping[str, str]) -> None:
     backend = torch_backend(lock.read_text(encoding="utf-8"), environment)
     create = [*uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, str(prefix)]
-    install = [*uv, "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    install = [*uv, "pip", "install", "--no-deps", "--require-hashes"]
     # Compiled once here, by all cores, rather than anew by every process where Python may not write beside
     # the sources (PYTHONDONTWRITEBYTECODE, a read-only folder).
     install += ["--compile-bytecode", "--python", str(prefix / "bin" / "python"), "--requirement", str(lock)]
+    # a few packages come as sources only: what builds them is pinned as well
+    build = lock.parent / "build.txt"
+    if build.exists():
+        install += ["--build-constraint", str(build)]
     if backend is not None:
         install += ["--torch-backend", backend]
     for command in (create, install):
@@ -195,6 +197,6 @@ def _install(uv: Sequence[str], lock: Path, prefix: Path, environment: Mapping[s
         if status != 0:
             raise UserError(
                 f"{lock}: uv failed with status {status}, its message stands above. If a package cannot be "
-                "found, say where to look in UV_INDEX, UV_DEFAULT_INDEX or UV_FIND_LINKS (pip's settings count too). "
+                "found, say where to look in UV_INDEX, UV_DEFAULT_INDEX or UV_FIND_LINKS (pip's count too). "
                 f"If Python {PYTHON} is missing, install it."
             )
