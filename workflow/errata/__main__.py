@@ -19,6 +19,7 @@ STEPS = {
     "merge-questions": ("errata.merge_questions", "put the answers beside the questions"),
     "retry": ("errata.retry", "ask the first-wrong questions again until right"),
     "training-set": ("errata.training_set", "make the training set from right completions"),
+    "dataset-info": ("errata.dataset_info", "describe the training sets to LLaMA-Factory"),
     "train": ("errata.train", "train a LoRA adapter with LLaMA-Factory"),
     "merge-lora": ("errata.merge_lora", "merge an adapter into its base model"),
     "calibration": ("errata.calibration", "make the texts that quantization is calibrated on"),

@@ -22,7 +22,10 @@ class Faults(UserError):
     def __init__(self, what: str, faults: Iterable[str], remedy: str = "") -> None:
         self.faults = list(faults)
         count = len(self.faults)
-        lines = [f"{what}: {count} fault{'' if count == 1 else 's'}", *(f"  {fault}" for fault in self.faults)]
+        lines = [
+            f"{what}: {count} fault{'' if count == 1 else 's'}",
+            *(f"  {fault}" for fault in self.faults),
+        ]
         if remedy:
             lines.append(f"Remedy: {remedy}")
         super().__init__("\n".join(lines))

@@ -24,6 +24,7 @@ class Question:
     text: str
     options: tuple[str, ...]
     answer: str | None
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def letters(self) -> str:
@@ -52,11 +53,11 @@ class Problem:
                 text=question["question"],
                 options=tuple(question["options"]),
                 answer=question.get("answer"),
+                extra=_without(question, "index", "question", "options", "answer"),
             )
             for position, question in enumerate(record["questions"])
         )
-        extra = {name: value for name, value in record.items() if name not in {"id", "problem", "questions"}}
-        return cls(str(record["id"]), record["problem"], questions, extra)
+        return cls(record["id"], record["problem"], questions, _without(record, "id", "problem", "questions"))
 
     def to_record(self) -> dict[str, Any]:
         """The record as it stands in results/data/*.jsonl: the input's keys and each question's index."""
@@ -69,5 +70,9 @@ class Problem:
             }
             if question.answer is not None:
                 row["answer"] = question.answer
-            questions.append(row)
+            questions.append({**row, **question.extra})
         return {"id": self.id, "problem": self.text, "questions": questions, **self.extra}
+
+
+def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in names}

@@ -1,0 +1,234 @@
+"""A model server that lives as long as the step that needs it, and leaves no process behind."""
+
+import asyncio
+import ctypes
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from errata.errors import UserError
+
+# What a person needs of a dead server's log.
+_TAIL_LINES = 30
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class ServerSpec:
+    """What to serve and how.
+
+    Attributes:
+        engine: `llamacpp`, `vllm` or `endpoint`.
+        model: the name that requests and `/v1/models` use.
+        weights: GGUF file (llamacpp) or checkpoint folder (vllm); None for an endpoint.
+        options: engine options as the configuration gives them: for vllm its command line flags without dashes
+            (`true` is a bare flag), for llamacpp `parallel`, `context` (tokens a slot) and `threads`.
+        port: a fixed port, or None for a free one.
+        base_url: of an endpoint that already runs, e.g. "http://127.0.0.1:8000/v1".
+        api_key_env: environment variable that holds the endpoint's key.
+        ready_timeout: seconds until the first completion must have come.
+        trust_remote_code: whether vLLM may run code that comes with the model.
+    """
+
+    engine: str
+    model: str
+    weights: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    port: int | None = None
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    ready_timeout: float = 1800.0
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that has answered. `process` is None for an endpoint, which is not ours to stop."""
+
+    base_url: str
+    api_key: str
+    model: str
+    log: Path | None = None
+    process: "subprocess.Popen[bytes] | None" = None
+
+    async def died(self) -> None:
+        """Return when the server's process has ended; never for an endpoint."""
+        while self.process is None or self.process.poll() is None:
+            await asyncio.sleep(0.2)
+
+    def obituary(self) -> UserError:
+        """The error of a dead server: its exit status and the end of its log."""
+        status = self.process.poll() if self.process else None
+        return UserError(f"the server of {self.model} ended (exit status {status}).{_tail(self.log)}")
+
+
+@contextmanager
+def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
+    """Start a server, wait for a real completion of the right model, and stop it when the block ends.
+
+    Args:
+        log: the server's output goes there.
+
+    Raises:
+        UserError: the engine is not installed, the port is taken, the server died or did not answer in time,
+            or another model answered; with the end of the log.
+    """
+    if spec.engine == "endpoint":
+        server = _endpoint(spec)
+        _await_ready(server, spec)
+        yield server
+        return
+    port = _port(spec.port)
+    key = secrets.token_urlsafe(24)
+    environment = {**os.environ, "VLLM_API_KEY": key, "ERRATA_API_KEY": key, "HF_HUB_OFFLINE": "1"}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        # a session of its own, so that the engine's children can be stopped with it
+        process = subprocess.Popen(
+            _command(spec, port),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+    server = Server(f"http://127.0.0.1:{port}/v1", key, spec.model, log, process)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _await_ready(server, spec)
+        yield server
+    finally:
+        _stop(process)
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _command(spec: ServerSpec, port: int) -> list[str]:
+    if spec.weights is None:
+        raise UserError(f"models.{spec.model}: engine {spec.engine} needs a source.")
+    if spec.engine == "llamacpp":
+        arguments = {"model": str(spec.weights), "alias": spec.model, "port": port, **spec.options}
+        return [sys.executable, "-m", "errata.llamacpp", json.dumps(arguments)]
+    # `vllm serve` asks for a distribution named vllm, which the CPU build is not
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", str(spec.weights), "--served-model-name", spec.model]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    if spec.trust_remote_code:
+        command.append("--trust-remote-code")
+    for name, value in spec.options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            command.append(flag)
+        elif isinstance(value, dict):
+            command += [flag, json.dumps(value)]
+        elif value is not None and value is not False:
+            command += [flag, str(value)]
+    return command
+
+
+def _endpoint(spec: ServerSpec) -> Server:
+    if not spec.base_url:
+        raise UserError(f"models.{spec.model}: engine endpoint needs base_url.")
+    return Server(spec.base_url, os.environ.get(spec.api_key_env, "none"), spec.model)
+
+
+def _await_ready(server: Server, spec: ServerSpec) -> None:
+    """Wait until the right model has given one completion; a health check would not do, see readiness in the README."""
+    deadline = time.monotonic() + spec.ready_timeout
+    with openai.OpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0, timeout=120.0) as client:
+        while True:
+            if server.process is not None and server.process.poll() is not None:
+                raise server.obituary()
+            try:
+                served = [model.id for model in client.models.list()]
+                if server.model not in served:
+                    raise UserError(
+                        f"{server.base_url}: serves {', '.join(served) or 'no model'}, not {server.model}. "
+                        "Set served_name in the model's configuration, or ask the right server."
+                    )
+                client.chat.completions.create(
+                    model=server.model, messages=[{"role": "user", "content": "Hello"}], max_tokens=1
+                )
+                return
+            except openai.AuthenticationError as error:
+                raise UserError(
+                    f"{server.base_url}: the key was refused. Put the right one into the environment "
+                    f"variable {spec.api_key_env}."
+                ) from error
+            except openai.OpenAIError as error:
+                reason = error
+            if server.process is None and isinstance(reason, openai.APIConnectionError | openai.NotFoundError):
+                raise UserError(
+                    f"{server.base_url}: no OpenAI-compatible server answers there ({reason}). "
+                    "Start it, or mend base_url in the model's configuration."
+                )
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"the server of {server.model} gave no completion within {spec.ready_timeout:.0f} s ({reason}). "
+                    f"Raise ready_timeout in the model's configuration.{_tail(server.log)}"
+                )
+            time.sleep(0.1 if spec.engine == "llamacpp" else 1.0)
+
+
+def _port(wanted: int | None) -> int:
+    with socket.socket() as probe:
+        # as servers bind it, so that connections of an earlier run that linger do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted or 0))
+        except OSError as error:
+            raise UserError(
+                f"port {wanted} is in use ({error.strerror}). Stop what uses it, or leave `port` out of the model's "
+                "configuration to get a free one."
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End the server and everything it started: politely, then not."""
+    for how, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+        try:
+            os.killpg(process.pid, how)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        # the leader has ended; its children get no second chance
+        if how == signal.SIGTERM:
+            continue
+        break
+    process.wait()
+
+
+def _terminate(signum: int, _frame: object) -> None:
+    """SIGTERM ends the step as an exception does, so that the server is stopped on the way out."""
+    raise SystemExit(128 + signum)
+
+
+def _die_with_parent() -> None:
+    """In the child: the kernel ends the server when the step is killed without a chance to clean up."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _tail(log: Path | None) -> str:
+    if log is None:
+        return ""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    except OSError:
+        return ""
+    return "\n".join([f" The end of {log}:", *(f"  | {line}" for line in lines)])

@@ -1,0 +1,42 @@
+"""Step training-set: the right completions of first-wrong questions, as LLaMA-Factory reads them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from errata.errors import UserError
+from errata.files import read_jsonl, write_json
+from errata.records import Key
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--answers", type=Path, required=True, help="first answers of the training split")
+    parser.add_argument("--retries", type=Path, required=True, help="results/{model}/retries/{strategy}.jsonl")
+    parser.add_argument("--output", type=Path, required=True, help="results/{model}/sft/{strategy}.json")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write exactly the solved questions: the prompt that was asked, and the attempt that was right.
+
+    Raises:
+        UserError: no question was solved, so there is nothing to train on.
+    """
+    prompts = {Key(row["id"], row["question"]): row["prompt"] for row in read_jsonl(arguments.answers)}
+    rows = [
+        {
+            "id": row["id"],
+            "question": row["question"],
+            "instruction": prompts[Key(row["id"], row["question"])],
+            "input": "",
+            "output": row["attempts"][-1]["completion"],
+        }
+        for row in read_jsonl(arguments.retries)
+        if row["outcome"] == "solved"
+    ]
+    if not rows:
+        raise UserError(
+            f"{arguments.retries}: no first-wrong question was solved, so there is nothing to train on. "
+            "Raise generate.attempts or generate.retry_temperature, or bring more questions."
+        )
+    write_json(arguments.output, rows)
+    print(f"{arguments.output}: {len(rows)} right completions of first-wrong questions", file=sys.stderr)

@@ -1,0 +1,54 @@
+"""What can be told of a model's weight files without loading them: which they are, their size, their identity."""
+
+import hashlib
+from pathlib import Path
+
+from errata.errors import UserError
+
+_SAMPLES = 64
+_SAMPLE_BYTES = 64 * 1024
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The weight files of a model: the GGUF file itself, or the safetensors files of a checkpoint folder.
+
+    Raises:
+        UserError: there are none, or only pickled ones, which are not loaded.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(path.glob("*.safetensors"))
+    if not found:
+        if not path.is_dir():
+            raise UserError(f"{path}: no such model folder or GGUF file.")
+        pickled = sorted(file.name for file in [*path.glob("*.bin"), *path.glob("*.pt")])
+        remedy = (
+            f"it holds {', '.join(pickled)}, which may run code when loaded: convert it to safetensors"
+            if pickled
+            else "copy the *.safetensors files of the model there"
+        )
+        raise UserError(f"{path}: no weights in this model folder; {remedy}.")
+    return found
+
+
+def size_gib(path: Path) -> float:
+    """Size of the weight files in GiB (2**30 bytes), links followed."""
+    return float(sum(file.stat().st_size for file in weight_files(path)) / 2**30)
+
+
+def fingerprint(path: Path) -> str:
+    """Identity of a model by what its files hold: sizes and samples spread over each weight file.
+
+    Training or quantizing changes every layer, so 64 samples of 64 KiB a file tell two versions apart
+    without reading 140 GB.
+    """
+    digest = hashlib.sha256()
+    for file in weight_files(path):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as stream:
+            last = max(size - _SAMPLE_BYTES, 0)
+            for offset in sorted({last * sample // (_SAMPLES - 1) for sample in range(_SAMPLES)}):
+                stream.seek(offset)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:32]
