@@ -8,9 +8,7 @@ import pytest
 
 from errata.__main__ import main
 from errata.errors import Faults, UserError
-from errata.score import Score, read_answers, wall_seconds, weights_gib
-
-GIB = 2**30
+from errata.score import Score, read_answers, wall_seconds
 
 
 def line(id: str, question: int, answer: str | None, expected: str | None, **more: Any) -> dict[str, Any]:
@@ -118,7 +116,8 @@ def test_a_line_that_contradicts_itself_is_an_error(tmp_path: Path) -> None:
     assert "no id" in caught.value.faults[1]
 
 
-def test_weights_of_a_folder_a_file_and_links(tmp_path: Path) -> None:
+def test_the_weights_of_the_named_checkpoint_are_weighed(tmp_path: Path) -> None:
+    rows = [line("p", 0, "A", "A")]
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     (folder / "model-00001-of-00002.safetensors").write_bytes(b"x" * 3000)
@@ -126,25 +125,28 @@ def test_weights_of_a_folder_a_file_and_links(tmp_path: Path) -> None:
     blob.write_bytes(b"x" * 500)
     (folder / "model-00002-of-00002.safetensors").symlink_to(blob)
     (folder / "tokenizer.json").write_bytes(b"x" * 9999)
-    assert weights_gib(folder) * GIB == pytest.approx(3500)
-    gguf = tmp_path / "model.gguf"
-    gguf.write_bytes(b"x" * 42)
-    assert weights_gib(gguf) * GIB == pytest.approx(42)
+    weights = scored(tmp_path, rows, "--checkpoint", str(folder)).weights_gib
+    assert weights == pytest.approx(3500 / 2**30)
 
 
-def test_weights_of_a_split_gguf_are_all_its_parts(tmp_path: Path) -> None:
-    for name in ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "other-00001-of-00002.gguf"):
-        (tmp_path / name).write_bytes(b"x" * 100)
-    assert weights_gib(tmp_path / "m-00001-of-00002.gguf") * GIB == pytest.approx(200)
-
-
-def test_no_weights_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "model.safetensors").symlink_to(tmp_path / "gone")
-    for name, message in (("empty", "no .*safetensors"), ("nowhere", "nowhere"), ("broken", "cannot read")):
-        with pytest.raises(UserError, match=message):
-            weights_gib(tmp_path / name)
+def test_a_checkpoint_without_weights_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = write(tmp_path / "a.jsonl", [line("p", 0, "A", "A")])
+    flags = [
+        "--answers",
+        str(answers),
+        "--model",
+        "m",
+        "--variant",
+        "base",
+        "--split",
+        "test",
+        "--served",
+        "x",
+    ]
+    output = tmp_path / "s.json"
+    assert main(["score", *flags, "--checkpoint", str(tmp_path / "gone"), "--output", str(output)]) == 1
+    assert "gone" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_a_file_that_is_no_score_is_refused(tmp_path: Path) -> None:

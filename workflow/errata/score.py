@@ -13,7 +13,6 @@ What the figures of a score mean:
 """
 
 import argparse
-import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +21,7 @@ from errata.errors import Faults, UserError
 from errata.files import read_json, read_jsonl, write_json
 from errata.records import Key
 from errata.stats import wilson
-
-GIB = 2**30
+from errata.weights import size_gib
 
 
 class Answer(NamedTuple):
@@ -94,9 +92,7 @@ def read_answers(path: Path) -> dict[Key, Answer]:
             continue
         key = Key(str(row["id"]), row["question"])
         if key in answers:
-            faults.append(
-                f"{path}:{number}: {key.id!r} question {key.question} is already in line {first_line[key]}"
-            )
+            faults.append(f"{path}:{number}: {key.id!r} question {key.question} is already in line {first_line[key]}")
             continue
         answer = Answer(
             prompt=row.get("prompt") or "",
@@ -117,36 +113,6 @@ def read_answers(path: Path) -> dict[Key, Answer]:
     if faults:
         raise Faults(str(path), faults, "delete the file and run again to make it anew.")
     return answers
-
-
-def weights_gib(checkpoint: Path) -> float:
-    """The size of a checkpoint's weights in GiB, links followed.
-
-    Args:
-        checkpoint: a folder with *.safetensors, or a .gguf file (of a split one, any part: all parts count).
-
-    Raises:
-        UserError: it is neither.
-    """
-    part = re.fullmatch(r"(.*-)\d{5}(-of-\d{5}\.gguf)", checkpoint.name)
-    if checkpoint.is_dir():
-        files = list(checkpoint.glob("*.safetensors"))
-    elif part and checkpoint.exists():
-        files = [each for each in checkpoint.parent.iterdir() if each.name.startswith(part[1])]
-        files = [each for each in files if each.name.endswith(part[2])]
-    else:
-        files = [checkpoint]
-    try:
-        size = sum(file.stat().st_size for file in files)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot read the weights ({error.strerror}). Make them anew."
-        ) from error
-    if not files:
-        raise UserError(
-            f"{checkpoint}: no *.safetensors in this folder. Name a checkpoint folder or a .gguf file."
-        )
-    return size / GIB
 
 
 def wall_seconds(answers: Path, summary: Path | None) -> float | None:
@@ -206,9 +172,7 @@ def score(
         weights_gib=weights,
         seconds=seconds,
         prompt_tokens=total_tokens([(each.completion, each.prompt_tokens) for each in answers.values()]),
-        completion_tokens=total_tokens(
-            [(each.completion, each.completion_tokens) for each in answers.values()]
-        ),
+        completion_tokens=total_tokens([(each.completion, each.completion_tokens) for each in answers.values()]),
         served=served,
     )
 
@@ -225,9 +189,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the variant's own checkpoint folder or .gguf file, whose size counts (not the dequantized copy "
         "that may have been served); leave out for a model behind an endpoint",
     )
-    parser.add_argument(
-        "--served", required=True, metavar="TEXT", help="how it was served, shown in the report"
-    )
+    parser.add_argument("--served", required=True, metavar="TEXT", help="how it was served, shown in the report")
     parser.add_argument(
         "--summary", type=Path, metavar="FILE", help="summary of the answering (default: beside the answers)"
     )
@@ -242,7 +204,7 @@ def run(arguments: argparse.Namespace) -> None:
             variant=arguments.variant,
             split=arguments.split,
             served=arguments.served,
-            weights=weights_gib(arguments.checkpoint) if arguments.checkpoint else None,
+            weights=size_gib(arguments.checkpoint) if arguments.checkpoint else None,
             seconds=wall_seconds(arguments.answers, arguments.summary),
         )
     )
