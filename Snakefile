@@ -1,0 +1,34 @@
+# Errata: teach a language model from the questions it first got wrong, then make it fit a memory limit.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+# A file named on the command line replaces the laptop default as a whole: no key of it leaks in.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/environments.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/quantize.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/leaderboard.csv",
+        "results/report.html",
+        expand("results/{model}/merged/{split}.jsonl", model=MODELS, split=SPLITS),
+        [
+            f"results/{model}/submission/{variant}/test.jsonl"
+            for model in MODELS
+            for variant in variants(model)
+        ],

