@@ -21,6 +21,23 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
 
 
+# Small or in need of the network: they run where Snakemake runs, on a cluster too.
+localrules:
+    all,
+    environment,
+    fix,
+    leaks,
+    fetch_gguf,
+    fetch_checkpoint,
+    merge_questions,
+    training_set,
+    dataset_info,
+    base_answers,
+    score,
+    submission,
+    report,
+
+
 rule all:
     default_target: True
     input:

@@ -1,0 +1,47 @@
+# `make demo` and `make test` set up whatever they need; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+SNAKEMAKE := $(BIN)/snakemake --profile profiles/local --cores $(CORES)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test bench lock clean
+
+help:
+	@echo "make demo   from raw questions to results/leaderboard.csv and results/report.html, on a laptop"
+	@echo "make check  format, lint, types, unit tests and dry runs (under 3 minutes)"
+	@echo "make test   check, and the real thing end to end"
+	@echo "make lock   resolve the locked environments of envs/ anew"
+	@echo "make clean  remove results/; the environments and .venv stay"
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Errata needs Python 3.11 or newer: make PYTHON=python3.11 ..." * (sys.version_info < (3, 11)))'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.ready
+	$(SNAKEMAKE)
+	@$(BIN)/python -c 'print(open("results/leaderboard.csv").read(), end="")'
+	@echo "The report: results/report.html"
+
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow"
+
+test: check
+	$(BIN)/pytest -m slow
+
+lock: $(VENV)/.ready
+	envs/lock.sh
+
+clean:
+	rm -rf results
