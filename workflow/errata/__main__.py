@@ -15,6 +15,7 @@ STEPS = {
     "fix": ("errata.fix", "validate and correct a file of problems"),
     "leaks": ("errata.leaks", "report problems that occur in both splits"),
     "fetch": ("errata.fetch", "fetch a base model"),
+    "checkpoint": ("errata.checkpoint", "make a Hugging Face checkpoint out of a GGUF model"),
     "answer": ("errata.answer", "ask a model every question once"),
     "merge-questions": ("errata.merge_questions", "put the answers beside the questions"),
     "retry": ("errata.retry", "ask the first-wrong questions again until right"),
