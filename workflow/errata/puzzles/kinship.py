@@ -4,9 +4,9 @@ from itertools import permutations
 from random import Random
 
 from errata.puzzles.closure import Closure, rule
-from errata.puzzles.puzzle import Puzzle, Statement, listing, yes_or_no
-from errata.puzzles.sets import claim, how_many, who
-from errata.puzzles.words import MEN, WOMEN
+from errata.puzzles.people import claim, how_many, state, who
+from errata.puzzles.puzzle import Puzzle, Statement, yes_or_no
+from errata.puzzles.words import MEN, WOMEN, listing
 
 KINSHIP = tuple(
     rule(text)
@@ -69,5 +69,5 @@ def tell(rng: Random, parent: str, children: list[str]) -> Statement:
         texts.append(f"{children[0]} is the {nouns[0][0]} of a {human} named {parent}.")
     sexes = [f"{'female' if x in WOMEN else 'male'} {x}" for x in (parent, *children)]
     people = [f"person {x}" for x in (parent, *children)]
-    facts = sexes + people + [f"parent {parent} {child}" for child in children]
-    return Statement(rng.choice(texts), tuple(rule(fact) for fact in facts))
+    facts = [*sexes, *people, *(f"parent {parent} {child}" for child in children)]
+    return state(rng.choice(texts), *facts)

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 
 from errata.puzzles.closure import Claim, Literal
-from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, listing
-from errata.puzzles.words import PEOPLE
+from errata.puzzles.puzzle import Option, Puzzle, Question, Statement
+from errata.puzzles.words import PEOPLE, listing
 from errata.puzzles.worlds import Comparison
 from errata.records import LETTERS
 
@@ -85,7 +85,7 @@ def mislabel(rng: Random, item: Item) -> tuple[Item, Correction] | None:
     old = rng.choice(LETTERS[: len(question.options)].replace(new, ""))
     answers = (*item.answers[:index], old, *item.answers[index + 1 :])
     support = [f'"{one.text}"' for one in item.puzzle.support(question) if one.says]
-    source = f"it follows from {listing(support)}" if support else "the text states nothing else"
+    source = f"it follows from {listing(support)}" if support else "nothing in the text makes another option true"
     reason = f"{question.options[LETTERS.index(new)].text} is right: {source}"
     return replace(item, answers=answers), Correction(item.id, index, "answer", old, new, reason)
 

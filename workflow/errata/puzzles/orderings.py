@@ -4,101 +4,83 @@ from dataclasses import dataclass
 from itertools import pairwise, permutations
 from random import Random
 
-from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, listing, yes_or_no
-from errata.puzzles.words import PEOPLE
+from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, yes_or_no
+from errata.puzzles.words import PEOPLE, asked, listing, many, one, sentence
 from errata.puzzles.worlds import Comparison, Worlds
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Sentences of one order; {a} stands before {b}."""
+    """Verb phrases of one order; `earlier` asks which of two is before the other."""
 
     intro: str
-    before: tuple[str, ...]
-    is_first: str
-    is_last: str
+    before: str
+    after: str
     first: str
     second: str
     last: str
     earlier: str
-    is_before: str
-    count: str
-    things: tuple[str, ...] = tuple(PEOPLE)
+    who: str = "Who"
+    things: tuple[str, ...] = PEOPLE
 
 
+COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown", "grey")
 THEMES = (
     Theme(
-        "{names} ran a race.",
-        ("{a} finished before {b}.", "{b} finished after {a}.", "{a} was faster than {b}."),
-        "{a} won the race.",
-        "{a} came last.",
-        "Who won the race?",
-        "Who came second?",
-        "Who came last?",
-        "Who finished earlier, {a} or {b}?",
-        "Did {a} finish before {b}?",
-        "How many runners finished before {a}?",
+        intro="{names} run a race",
+        before="finish/finishes before",
+        after="finish/finishes after",
+        first="win/wins the race",
+        second="come/comes second",
+        last="come/comes last",
+        earlier="is faster",
     ),
     Theme(
-        "{names} compare their heights.",
-        ("{a} is taller than {b}.", "{b} is shorter than {a}."),
-        "{a} is the tallest.",
-        "{a} is the shortest.",
-        "Who is the tallest?",
-        "Who is the second tallest?",
-        "Who is the shortest?",
-        "Who is taller, {a} or {b}?",
-        "Is {a} taller than {b}?",
-        "How many of them are taller than {a}?",
+        intro="{names} compare their heights",
+        before="are/is taller than",
+        after="are/is shorter than",
+        first="are/is the tallest",
+        second="are/is the second tallest",
+        last="are/is the shortest",
+        earlier="is taller",
     ),
     Theme(
-        "{names} are cousins.",
-        ("{a} is older than {b}.", "{b} is younger than {a}.", "{a} was born before {b}."),
-        "{a} is the oldest.",
-        "{a} is the youngest.",
-        "Who is the oldest?",
-        "Who is the second oldest?",
-        "Who is the youngest?",
-        "Who is older, {a} or {b}?",
-        "Is {a} older than {b}?",
-        "How many of them are older than {a}?",
+        intro="{names} are cousins",
+        before="are/is older than",
+        after="are/is younger than",
+        first="are/is the oldest",
+        second="are/is the second oldest",
+        last="are/is the youngest",
+        earlier="is older",
     ),
     Theme(
-        "{names} stand in a queue.",
-        ("{a} stands ahead of {b}.", "{b} stands behind {a}."),
-        "{a} is at the front.",
-        "{a} is at the end.",
-        "Who is at the front of the queue?",
-        "Who is second in the queue?",
-        "Who is at the end of the queue?",
-        "Who will be served first, {a} or {b}?",
-        "Is {a} ahead of {b}?",
-        "How many people stand ahead of {a}?",
+        intro="{names} stand in a queue",
+        before="stand/stands ahead of",
+        after="stand/stands behind",
+        first="are/is at the front",
+        second="are/is second in the queue",
+        last="are/is at the end",
+        earlier="is further ahead",
     ),
     Theme(
-        "{names} live on different floors of a house.",
-        ("{a} lives above {b}.", "{b} lives below {a}.", "{a} lives higher up than {b}."),
-        "{a} lives on the top floor.",
-        "{a} lives lowest of all.",
-        "Who lives highest?",
-        "Who lives second highest?",
-        "Who lives lowest?",
-        "Who lives higher, {a} or {b}?",
-        "Does {a} live above {b}?",
-        "How many of them live above {a}?",
+        intro="{names} live on different floors of a house",
+        before="live/lives above",
+        after="live/lives below",
+        first="live/lives highest",
+        second="live/lives second highest",
+        last="live/lives lowest",
+        earlier="lives higher",
     ),
     Theme(
-        "On a shelf stand books in these colours: {names}.",
-        ("The {a} book is left of the {b} book.", "The {b} book is right of the {a} book."),
-        "The {a} book is furthest left.",
-        "The {a} book is furthest right.",
-        "Which book is furthest left?",
-        "Which book is second from the left?",
-        "Which book is furthest right?",
-        "Which book is further left, {a} or {b}?",
-        "Is the {a} book left of the {b} book?",
-        "How many books are left of the {a} book?",
-        ("red", "blue", "green", "yellow", "black", "white", "brown", "grey"),
+        intro="on a shelf stand {names}",
+        before="are/is left of",
+        after="are/is right of",
+        first="are/is furthest left",
+        second="are/is second from the left",
+        last="are/is furthest right",
+        earlier="is further left",
+        who="Which book",
+        things=tuple(f"the {colour} book" for colour in COLOURS),
     ),
 )
 
@@ -108,29 +90,25 @@ def make(rng: Random) -> Puzzle:
     names = rng.sample(theme.things, rng.choice((3, 3, 4)))
     order = rng.sample(names, len(names))
     size = len(order)
-    statements = [
-        Statement(rng.choice(theme.before).format(a=a, b=b), (Comparison(a, "<", b),)) for a, b in pairwise(order)
-    ]
-    if rng.random() < 0.4:  # tell who stands at one end, instead of a neighbour
-        end, place = rng.choice(((0, 1), (-1, size)))
-        sentence = theme.is_first if place == 1 else theme.is_last
-        statements[end] = Statement(sentence.format(a=order[end]), (Comparison(order[end], "=", plus=place),))
-    rng.shuffle(statements)
-    intro = Statement(theme.intro.format(names=listing(names)), ())
-    questions = [
-        Question(kind, text, tuple(Option(a, (Comparison(a, "=", plus=place),)) for a in names))
-        for kind, text, place in (
-            ("end", theme.first, 1),
-            ("end", theme.last, size),
-            ("second", theme.second, 2),
-        )
-    ]
+    told = []
+    for a, b in pairwise(order):
+        texts = (f"{a} {one(theme.before)} {b}", f"{b} {one(theme.after)} {a}")
+        told.append(Statement(sentence(rng.choice(texts)), (Comparison(a, "<", b),)))
+    if rng.random() < 0.4:  # tell who is at one end, instead of a neighbour
+        end, verb, place = rng.choice(((0, theme.first, 1), (-1, theme.last, size)))
+        told[end] = Statement(sentence(f"{order[end]} {one(verb)}"), (Comparison(order[end], "=", plus=place),))
+    rng.shuffle(told)
+    intro = Statement(sentence(theme.intro.format(names=listing(names))), ())
+
+    questions = []
+    for kind, verb, place in (("end", theme.first, 1), ("end", theme.last, size), ("second", theme.second, 2)):
+        options = tuple(Option(a, (Comparison(a, "=", plus=place),)) for a in names)
+        questions.append(Question(kind, f"{theme.who} {one(verb)}?", options))
     for a, b in permutations(names, 2):
         two = (Option(a, (Comparison(a, "<", b),)), Option(b, (Comparison(b, "<", a),)))
-        questions.append(Question("earlier", theme.earlier.format(a=a, b=b), two))
-        questions.append(yes_or_no(theme.is_before.format(a=a, b=b), Comparison(a, "<", b)))
+        questions.append(Question("earlier", f"{theme.who} {theme.earlier}, {a} or {b}?", two))
+        questions.append(yes_or_no(f"{asked(a, theme.before)} {b}?", Comparison(a, "<", b)))
     for a in names:
         counts = tuple(Option(str(n), (Comparison(a, "=", plus=n + 1),)) for n in range(size))
-        questions.append(Question("count", theme.count.format(a=a), counts))
-    solver = Worlds(tuple(order), range(1, size + 1))
-    return Puzzle("orderings", solver, (intro, *statements), tuple(questions))
+        questions.append(Question("count", f"How many of them {many(theme.before)} {a}?", counts))
+    return Puzzle("orderings", Worlds(tuple(order), range(1, size + 1)), (intro, *told), tuple(questions))

@@ -1,6 +1,6 @@
 """A puzzle: statements and questions, each as a sentence and as what the sentence says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -76,9 +76,3 @@ class Puzzle:
 
 def yes_or_no(text: str, *claim: Any) -> Question:
     return Question("yes or no", text, (Option("Yes", claim), Option("No", claim, positive=False)))
-
-
-def listing(words: Iterable[str], last: str = "and") -> str:
-    """Ann, Ben and Leo."""
-    *front, end = words
-    return f"{', '.join(front)} {last} {end}" if front else end

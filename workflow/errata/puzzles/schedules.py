@@ -1,91 +1,46 @@
-"""Schedules: each in a slot of its own."""
+"""Schedules: each at a time of its own."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
-from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, listing, yes_or_no
-from errata.puzzles.words import PEOPLE
+from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, yes_or_no
+from errata.puzzles.words import PEOPLE, asked, denied, listing, one, sentence
 from errata.puzzles.worlds import Comparison, Worlds
 
 
 @dataclass(frozen=True)
-class Theme:
-    """Sentences of one schedule; {a} and {b} are things, {slot} is a slot."""
-
-    intro: str
+class Times:
+    unit: str
     at: str
-    not_at: str
-    after: str
-    before: str
-    who: str
     when: str
-    is_at: str
     slots: tuple[str, ...]
-    things: tuple[str, ...] = tuple(PEOPLE)
 
 
-WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
-HOURS = ("nine", "ten", "eleven", "twelve")
+@dataclass(frozen=True)
+class Theme:
+    intro: str
+    verb: str
+    times: Times
+    who: str = "Who"
+    things: tuple[str, ...] = PEOPLE
+
+
+DAYS = Times("day", "on", "On which day", ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday"))
+HOURS = Times("hour", "at", "At what time", ("nine", "ten", "eleven", "twelve"))
+MONTHS = Times("month", "in", "In which month", ("April", "May", "June", "July", "August"))
+LESSONS = ("Art", "Music", "Maths", "History", "French", "Science", "Sport", "Biology")
+ROOMS = ("the hall", "the attic", "the kitchen", "the cellar", "the office", "the garage")
 
 THEMES = (
-    Theme(
-        "{names} each cook on a different day: {slots}.",
-        "{a} cooks on {slot}.",
-        "{a} does not cook on {slot}.",
-        "{a} cooks on the day after {b}.",
-        "{a} cooks on an earlier day than {b}.",
-        "Who cooks on {slot}?",
-        "On which day does {a} cook?",
-        "Does {a} cook on {slot}?",
-        WEEK,
-    ),
-    Theme(
-        "{names} each see the doctor at a different hour: {slots}.",
-        "{a} has the appointment at {slot}.",
-        "{a} does not come at {slot}.",
-        "{a} comes one hour after {b}.",
-        "{a} comes earlier than {b}.",
-        "Who sees the doctor at {slot}?",
-        "At what time does {a} see the doctor?",
-        "Does {a} see the doctor at {slot}?",
-        HOURS,
-    ),
-    Theme(
-        "{names} are each taught at a different hour: {slots}.",
-        "{a} starts at {slot}.",
-        "{a} does not start at {slot}.",
-        "{a} starts one hour after {b}.",
-        "{a} comes earlier in the day than {b}.",
-        "Which lesson starts at {slot}?",
-        "When does {a} start?",
-        "Does {a} start at {slot}?",
-        HOURS,
-        ("Art", "Music", "Maths", "History", "French", "Science", "Sport", "Biology"),
-    ),
-    Theme(
-        "{names} each travel in a different month: {slots}.",
-        "{a} travels in {slot}.",
-        "{a} does not travel in {slot}.",
-        "{a} travels one month after {b}.",
-        "{a} travels earlier in the year than {b}.",
-        "Who travels in {slot}?",
-        "In which month does {a} travel?",
-        "Does {a} travel in {slot}?",
-        ("April", "May", "June", "July", "August"),
-    ),
-    Theme(
-        "{names} are each cleaned on a different day: {slots}.",
-        "{a} is cleaned on {slot}.",
-        "{a} is not cleaned on {slot}.",
-        "{a} is cleaned on the day after {b}.",
-        "{a} is cleaned on an earlier day than {b}.",
-        "What is cleaned on {slot}?",
-        "On which day is {a} cleaned?",
-        "Is {a} cleaned on {slot}?",
-        WEEK,
-        ("the hall", "the attic", "the kitchen", "the cellar", "the office", "the garage"),
-    ),
+    Theme("{names} each cook", "cook/cooks", DAYS),
+    Theme("{names} each play tennis", "play/plays tennis", DAYS),
+    Theme("{names} each see the doctor", "see/sees the doctor", HOURS),
+    Theme("{names} each feed the cat", "feed/feeds the cat", HOURS),
+    Theme("{names} each travel", "travel/travels", MONTHS),
+    Theme("{names} each move house", "move/moves house", MONTHS),
+    Theme("{names} are each taught", "are/is taught", HOURS, "Which lesson", LESSONS),
+    Theme("{names} are each cleaned", "are/is cleaned", DAYS, "Which room", ROOMS),
 )
 
 
@@ -93,42 +48,46 @@ def make(rng: Random) -> Puzzle:
     theme = rng.choice(THEMES)
     size = rng.choice((3, 3, 4))
     names = rng.sample(theme.things, size)
-    first = rng.randrange(len(theme.slots) - size + 1)
-    slots = theme.slots[first : first + size]
     order = rng.sample(names, size)  # order[i] has slots[i]
+    start = rng.randrange(len(theme.times.slots) - size + 1)
+    slots = theme.times.slots[start : start + size]
+    when = [f"{theme.times.at} {slot}" for slot in slots]
+    does = one(theme.verb)
 
-    def state(sentence: str, says: Comparison, **words: str) -> Statement:
-        text = sentence.format(**words)
-        return Statement(text[0].upper() + text[1:], (says,))
+    def at(i: int) -> Statement:
+        return Statement(sentence(f"{order[i]} {does} {when[i]}"), (Comparison(order[i], "=", plus=i),))
 
-    untold = sorted(rng.sample(range(size), rng.choice((1, 2, 2))))
-    statements = [
-        state(theme.at, Comparison(order[i], "=", plus=i), a=order[i], slot=slots[i])
-        for i in range(size)
-        if i not in untold
-    ]
-    if len(untold) == 2:  # then one more statement settles where the two go
-        i, j = untold
-        more = [
-            state(theme.before, Comparison(order[i], "<", order[j]), a=order[i], b=order[j]),
-            state(theme.not_at, Comparison(order[i], "!=", plus=j), a=order[i], slot=slots[j]),
-            state(theme.not_at, Comparison(order[j], "!=", plus=i), a=order[j], slot=slots[i]),
-        ]
-        for b, a in pairwise(order):
-            if {a, b} & {order[i], order[j]}:
-                more.append(state(theme.after, Comparison(a, "=", b, plus=1), a=a, b=b))
-        statements.append(rng.choice(more))
-    rng.shuffle(statements)
-    questions = [
-        Question("who", theme.who.format(slot=slot), tuple(Option(a, (Comparison(a, "=", plus=i),)) for a in names))
-        for i, slot in enumerate(slots)
-    ]
+    def not_at(i: int, j: int) -> Statement:
+        text = sentence(f"{order[i]} {denied(theme.verb)} {when[j]}")
+        return Statement(text, (Comparison(order[i], "!=", plus=j),))
+
+    def earlier(i: int, j: int) -> Statement:
+        text = sentence(f"{order[i]} {does} earlier than {order[j]}")
+        return Statement(text, (Comparison(order[i], "<", order[j]),))
+
+    def after(i: int, j: int) -> Statement:
+        text = sentence(f"{order[j]} {does} one {theme.times.unit} after {order[i]}")
+        return Statement(text, (Comparison(order[j], "=", order[i], plus=1),))
+
+    open_slots = sorted(rng.sample(range(size), rng.choice((1, 2, 2))))
+    told = [at(i) for i in range(size) if i not in open_slots]
+    if len(open_slots) == 2:  # then one more statement settles which of the two goes where
+        i, j = open_slots
+        steps = [after(*step) for step in pairwise(range(size)) if i in step or j in step]
+        told.append(rng.choice([earlier(i, j), not_at(i, j), not_at(j, i), *steps]))
+    rng.shuffle(told)
+    text = f"{theme.intro} {theme.times.at} a different {theme.times.unit}: {listing(slots, 'or')}"
+    intro = Statement(sentence(text.format(names=listing(names))), ())
+
+    questions = []
+    for i, slot in enumerate(when):
+        options = tuple(Option(a, (Comparison(a, "=", plus=i),)) for a in names)
+        questions.append(Question("who", f"{theme.who} {does} {slot}?", options))
     for a in names:
-        times = tuple(Option(slot, (Comparison(a, "=", plus=i),)) for i, slot in enumerate(slots))
-        questions.append(Question("when", theme.when.format(a=a), times))
-        for i, slot in enumerate(slots):
-            questions.append(yes_or_no(theme.is_at.format(a=a, slot=slot), Comparison(a, "=", plus=i)))
-    intro = theme.intro.format(names=listing(names), slots=listing(slots, "or"))
-    intro_statement = Statement(intro[0].upper() + intro[1:], ())
-    solver = Worlds(tuple(order), range(size))
-    return Puzzle("schedules", solver, (intro_statement, *statements), tuple(questions))
+        claims = [Comparison(a, "=", plus=i) for i in range(size)]
+        question = asked(a, theme.verb)
+        options = tuple(Option(slot, (says,)) for slot, says in zip(slots, claims, strict=True))
+        lower = question[0].lower() + question[1:]
+        questions.append(Question("when", f"{theme.times.when} {lower}?", options))
+        questions += [yes_or_no(f"{question} {slot}?", says) for slot, says in zip(when, claims, strict=True)]
+    return Puzzle("schedules", Worlds(tuple(order), range(size)), (intro, *told), tuple(questions))

@@ -1,130 +1,56 @@
-"""Set membership: who belongs where, and what follows for both, one only, or none."""
+"""Set membership: who belongs where, and who to both, to one only, or to none."""
 
-from dataclasses import dataclass
 from itertools import permutations
 from random import Random
 
-from errata.puzzles.closure import Claim, Closure, literals, rule
-from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, listing, yes_or_no
-from errata.puzzles.words import PEOPLE
+from errata.puzzles.closure import Closure
+from errata.puzzles.people import claim, how_many, state, who
+from errata.puzzles.puzzle import Puzzle, yes_or_no
+from errata.puzzles.words import PEOPLE, asked, listing, many, one, sentence
 
-
-@dataclass(frozen=True)
-class Theme:
-    """Phrases of one sort of set; {x} is a person, {g} and {h} are groups."""
-
-    groups: tuple[str, ...]
-    one: str
-    many: str
-    every: str
-    is_in: str
-    which: str
-    both: str
-    only: str
-    neither: str
-    count: str
-
-
-THEMES = (
-    Theme(
-        ("chess club", "choir", "drama club", "book club", "swimming team"),
-        "{x} is in the {g}.",
-        "{x} are in the {g}.",
-        "Everyone in the {g} is also in the {h}.",
-        "Is {x} in the {g}?",
-        "Which of them is in the {g}?",
-        "Who is in both the {g} and the {h}?",
-        "Who is in the {g} but not in the {h}?",
-        "Who is in neither the {g} nor the {h}?",
-        "How many of them are in the {g}?",
-    ),
-    Theme(
-        ("French", "Spanish", "German", "Italian", "Polish"),
-        "{x} speaks {g}.",
-        "{x} speak {g}.",
-        "Everyone who speaks {g} also speaks {h}.",
-        "Does {x} speak {g}?",
-        "Which of them speaks {g}?",
-        "Who speaks both {g} and {h}?",
-        "Who speaks {g} but not {h}?",
-        "Who speaks neither {g} nor {h}?",
-        "How many of them speak {g}?",
-    ),
-    Theme(
-        ("bread", "milk", "cheese", "apples", "honey"),
-        "{x} bought {g}.",
-        "{x} bought {g}.",
-        "Everyone who bought {g} also bought {h}.",
-        "Did {x} buy {g}?",
-        "Which of them bought {g}?",
-        "Who bought both {g} and {h}?",
-        "Who bought {g} but no {h}?",
-        "Who bought neither {g} nor {h}?",
-        "How many of them bought {g}?",
-    ),
-    Theme(
-        ("piano", "violin", "flute", "guitar", "drums"),
-        "{x} plays the {g}.",
-        "{x} play the {g}.",
-        "Everyone who plays the {g} also plays the {h}.",
-        "Does {x} play the {g}?",
-        "Which of them plays the {g}?",
-        "Who plays both the {g} and the {h}?",
-        "Who plays the {g} but not the {h}?",
-        "Who plays neither the {g} nor the {h}?",
-        "How many of them play the {g}?",
-    ),
-)
-INTROS = ("{names} are friends.", "{names} are neighbours.", "{names} are in the same class.")
+# Verb -> the groups that it makes somebody a member of.
+THEMES = {
+    "are/is in": ("the chess club", "the choir", "the drama club", "the book club", "the swimming team"),
+    "speak/speaks": ("French", "Spanish", "German", "Italian", "Polish"),
+    "buy/buys": ("bread", "milk", "cheese", "honey", "rice"),
+    "play/plays": ("the piano", "the violin", "the flute", "the guitar", "the drums"),
+    "own/owns": ("a bicycle", "a boat", "a tent", "a camera", "a dog"),
+    "like/likes": ("tea", "coffee", "cocoa", "lemonade", "juice"),
+}
+INTROS = ("{names} are friends", "{names} are neighbours", "{names} are in the same class")
 
 
 def make(rng: Random) -> Puzzle:
-    theme = rng.choice(THEMES)
+    verb, groups = rng.choice(sorted(THEMES.items()))
     names = rng.sample(PEOPLE, rng.choice((3, 4, 4)))
-    groups = rng.sample(theme.groups, 2)
-    intro = rng.choice(INTROS).format(names=listing(names))
-    statements = []
-    for group in groups:
+    two = rng.sample(groups, 2)
+    told = []
+    for group in two:
         members = rng.sample(names, rng.randint(1, len(names) - 1))
-        sentence = theme.one if len(members) == 1 else theme.many
-        says = tuple(rule(f"in {x} {token(group)}") for x in members)
-        statements.append(Statement(sentence.format(x=listing(members), g=group), says))
+        form = one(verb) if len(members) == 1 else many(verb)
+        facts = [f"in {x} {token(group)}" for x in members]
+        told.append(state(sentence(f"{listing(members)} {form} {group}"), *facts))
     if rng.random() < 0.3:
-        g, h = groups
-        follows = rule(f"in ?x {token(h)} if in ?x {token(g)}")
-        statements.append(Statement(theme.every.format(g=g, h=h), (follows,)))
-    rng.shuffle(statements)
-    people = Statement(intro, tuple(rule(f"person {x}") for x in names))
+        g, h = two
+        text = f"Everyone who {one(verb)} {g} also {one(verb)} {h}."
+        told.append(state(text, f"in ?x {token(h)} if in ?x {token(g)}"))
+    rng.shuffle(told)
+    intro = sentence(rng.choice(INTROS).format(names=listing(names)))
+    people = state(intro, *(f"person {x}" for x in names))
+
     questions = []
-    for g, h in permutations(groups, 2):
-        inside, outside = f"in {{x}} {token(g)}", f"not in {{x}} {token(g)}"
+    for g, h in permutations(two, 2):
+        in_g, in_h = f"in {{x}} {token(g)}", f"in {{x}} {token(h)}"
         questions += [
-            who("which", theme.which.format(g=g), names, inside),
-            who("both", theme.both.format(g=g, h=h), names, f"{inside} and in {{x}} {token(h)}"),
-            who("only", theme.only.format(g=g, h=h), names, f"{inside} and not in {{x}} {token(h)}"),
-            who("neither", theme.neither.format(g=g, h=h), names, f"{outside} and not in {{x}} {token(h)}"),
-            how_many(theme.count.format(g=g), len(names), inside),
+            who("which", f"Which of them {one(verb)} {g}?", names, in_g),
+            who("both", f"Who {one(verb)} both {g} and {h}?", names, f"{in_g} and {in_h}"),
+            who("only", f"Who {one(verb)} {g} but not {h}?", names, f"{in_g} and not {in_h}"),
+            who("neither", f"Who {one(verb)} neither {g} nor {h}?", names, f"not {in_g} and not {in_h}"),
+            how_many(f"How many of them {many(verb)} {g}?", len(names), in_g),
         ]
-        for x in names:
-            questions.append(yes_or_no(theme.is_in.format(x=x, g=g), claim(inside, x)))
-    return Puzzle("sets", Closure(), (people, *statements), tuple(questions))
+        questions += [yes_or_no(f"{asked(x, verb)} {g}?", claim(in_g, x)) for x in names]
+    return Puzzle("sets", Closure(), (people, *told), tuple(questions))
 
 
 def token(group: str) -> str:
     return group.replace(" ", "-")
-
-
-def claim(body: str, x: str, count: int = 1) -> Claim:
-    """The claim that the person `x` (or, for "?x", that `count` persons) satisfies `body`, a text with {x}."""
-    return Claim(literals(f"person {x} and {body.format(x=x)}"), count)
-
-
-def who(kind: str, text: str, names: list[str], body: str) -> Question:
-    """A question for the person who satisfies `body`; "Nobody" is an option too."""
-    options = [Option(x, (claim(body, x),)) for x in names]
-    return Question(kind, text, (*options, Option("Nobody", (claim(body, "?x", 0),))))
-
-
-def how_many(text: str, most: int, body: str) -> Question:
-    options = [Option(str(n), (claim(body, "?x", n),)) for n in range(most + 1)]
-    return Question("count", text, tuple(options))

@@ -57,7 +57,7 @@ def draw(rng: Random, make: Callable[[Random], Puzzle], count: int, letters: Let
 
 def normalized(puzzle: Puzzle) -> str:
     """The text without the order of its sentences, capitals and punctuation."""
-    return " ".join(sorted(re.sub(r"\\W+", " ", one.text.lower()) for one in puzzle.statements))
+    return " ".join(sorted(re.sub(r"\W+", " ", one.text.lower()) for one in puzzle.statements))
 
 
 def choose(rng: Random, puzzle: Puzzle, count: int) -> list[Question]:
