@@ -1,20 +1,16 @@
 """What the tests share: small data, a scripted server, the package for child processes."""
 
-import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-TESTS = Path(__file__).parent
-REPOSITORY = TESTS.parent
-sys.path.insert(0, str(TESTS))
+from servers import ScriptedServer
 
-from servers import ScriptedServer  # noqa: E402
+REPOSITORY = Path(__file__).parents[1]
 
 # examples take as long as a busy machine makes them
 settings.register_profile("errata", deadline=None)
@@ -42,13 +38,3 @@ def scripted(tmp_path: Path) -> Iterator[Callable[..., ScriptedServer]]:
     yield start
     for server in started:
         server.stop()
-
-
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

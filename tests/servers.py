@@ -16,17 +16,17 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 READY_PROMPT = "Hello"
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    script: dict[str, Any] = {}
+    script: ClassVar[dict[str, Any]] = {}
     seen: Path
     lock = threading.Lock()
-    given: dict[int, int] = {}
+    given: ClassVar[dict[int, int]] = {}
     under_way = 0
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -94,8 +95,15 @@ def fix(path: Path, corrections: Path | None, others: Iterable[Path] = (), *, la
         rows, csv_faults = read_corrections(corrections)
         faults += csv_faults
         # a broken line has no id that could be known, so what names it is not held against the corrections
-        known = {id for other in others for id in _ids(other)}
-        mine = [row for row in rows if row.id not in known]
+        known = {id: other for other in others for id in _ids(other)}
+        own = {problem.id for problem in problems}
+        mine = [row for row in rows if row.id in own or row.id not in known]
+        faults += [
+            f"{corrections}:{row.line}: {row.id!r} is an id of {path} and of {known[row.id]} too, so it is open "
+            "which of them is meant; rename one"
+            for row in mine
+            if row.id in known
+        ]
         if not faults:
             problems, applied, faults = apply_corrections(problems, mine, corrections)
     if not faults and not problems:
@@ -114,8 +122,13 @@ def read_problems(path: Path, warnings: list[str], *, labelled: bool = False) ->
         where = f"{path}:{number}"
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             faults.append(f"{where}: not valid JSON: {error}")
+            continue
+        half = re.search(r"[\ud800-\udfff]", json.dumps(record, ensure_ascii=False))
+        if half:
+            # it could neither be written as UTF-8 nor be sent to a model
+            faults.append(f"{where}: holds \\u{ord(half[0]):x}, half a character; mend the escape or take it out")
             continue
         found = [f"{where}: {fault}" for fault in _record_faults(record, labelled)]
         if isinstance(record, dict) and isinstance(record.get("id"), str):
@@ -302,7 +315,7 @@ def _ids(path: Path) -> Iterator[str]:
     for _, line in _lines(path):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("id"), str):
             yield record["id"]

@@ -1,0 +1,38 @@
+"""Small things that several tests need."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def problem(id: str, *answers: str | None, text: str = "", options: int = 4, **extra: Any) -> dict[str, Any]:
+    """A problem as a user's file has it, with one question for each answer; None leaves the answer out."""
+    questions: list[dict[str, Any]] = []
+    for number, answer in enumerate(answers):
+        question = {
+            "question": f"Question {number} of {id}?",
+            "options": [f"option {letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:options]],
+        }
+        questions.append(question if answer is None else {**question, "answer": answer})
+    return {"id": id, "problem": text or f"The text of {id}.", "questions": questions, **extra}
+
+
+def indexed(*records: dict[str, Any]) -> list[dict[str, Any]]:
+    """Problems as they stand in results/data: each question with its index."""
+    return [
+        {**record, "questions": [{"index": index, **each} for index, each in enumerate(record["questions"])]}
+        for record in records
+    ]
