@@ -91,13 +91,14 @@ def mislabel(rng: Random, item: Item) -> tuple[Item, Correction] | None:
 
 
 def misprint(rng: Random, item: Item) -> tuple[Item, Correction] | None:
-    """A question whose right option bears the name of somebody who is not in the text."""
+    """A question, not the only one, whose right option bears the name of somebody who is not in the text."""
     puzzle = item.puzzle
     index = rng.randrange(len(item.answers))
     question = puzzle.questions[index]
     right = puzzle.proved(question)
     assert right
-    if right.text not in PEOPLE or not all(isinstance(part, Claim) for part in right.claim):
+    named = right.text in PEOPLE and all(isinstance(part, Claim) for part in right.claim)
+    if len(item.answers) == 1 or not named:
         return None
     stranger = rng.choice([name for name in PEOPLE if name not in puzzle.text.replace(".", "").split()])
     claim = tuple(rename(part, right.text, stranger) for part in right.claim)

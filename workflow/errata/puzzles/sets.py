@@ -32,7 +32,7 @@ def make(rng: Random) -> Puzzle:
         told.append(state(sentence(f"{listing(members)} {form} {group}"), *facts))
     if rng.random() < 0.3:
         g, h = two
-        text = f"Everyone who {one(verb)} {g} also {one(verb)} {h}."
+        text = f"Everyone who {one(verb)} {g} {one(verb)} {h} too."
         told.append(state(text, f"in ?x {token(h)} if in ?x {token(g)}"))
     rng.shuffle(told)
     intro = sentence(rng.choice(INTROS).format(names=listing(names)))
