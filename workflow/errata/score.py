@@ -72,7 +72,9 @@ class Score:
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if name not in value] if isinstance(value, dict) else names
         if missing:
-            raise UserError(f"{path}: not a score file (no {', '.join(missing)}). Delete it and run again.")
+            raise UserError(
+                f"{path}: not a score file: it has no {', '.join(missing)}. Name files that step score wrote."
+            )
         return cls(**{name: value[name] for name in names})
 
 

@@ -1,0 +1,254 @@
+"""Step `report`: the leaderboard as CSV, and one HTML file that shows what a run came to and what it was made with.
+
+The HTML file stands alone: style and figures are in it, it loads nothing and runs no script. Everything a model
+wrote is escaped by the template, and characters that a page cannot hold are made visible.
+"""
+
+import argparse
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from errata import provenance
+from errata.errors import UserError
+from errata.files import write_text
+from errata.leaderboard import (
+    BASE,
+    COLUMNS,
+    LEVEL,
+    Row,
+    collect,
+    counted,
+    p_value,
+    parts,
+    percent,
+    summary,
+    table,
+)
+from errata.plots import Loss, loss_figure, read_loss, retries_figure, size_figure
+from errata.samples import OUTCOMES, SHOWN, Example, Retries, flips, read_retries
+from errata.score import Answer, read_answers
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = Path(__file__).resolve().parents[1] / "report" / "report.html.j2"
+LONGEST = 8000
+"""Characters of a prompt or completion that are shown; the page says how many were left out."""
+
+
+class Flips(NamedTuple):
+    """Questions that base and a variant answered differently, one right and one wrong, on one split."""
+
+    variant: str
+    split: str
+    gained: list[Example]
+    gained_count: int
+    lost: list[Example]
+    lost_count: int
+
+
+class Figure(NamedTuple):
+    title: str
+    svg: str
+
+
+class Training(NamedTuple):
+    """A strategy's training; `svg` is None where there is no usable log."""
+
+    strategy: str
+    svg: str | None
+    loss: Loss | None
+
+
+class Model(NamedTuple):
+    """A section of the report."""
+
+    name: str
+    summary: list[str]
+    sizes: list[Figure]
+    retries: list[Retries]
+    retries_svg: str | None
+    no_retries: list[str]
+    trainings: list[Training]
+    flips: list[Flips]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scores", type=Path, nargs="+", required=True, metavar="FILE", help="the score files")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE_OR_JSON", help="the configuration: a YAML or JSON file, or JSON text"
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER", help="the run's results")
+    parser.add_argument("--leaderboard", type=Path, required=True, metavar="CSV", help="the leaderboard to write")
+    parser.add_argument("--output", type=Path, required=True, metavar="HTML", help="the report to write")
+    parser.add_argument(
+        "--locks", type=Path, nargs="*", metavar="FILE", help="lock files that were used (default: all of envs/)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    config = read_config(arguments.config)
+    configured: list[str] = config.get("strategies") or []
+    rows = collect(arguments.scores, configured)
+    scored = {parts(row.score.variant)[0] for row in rows} - {BASE}
+    strategies = list(dict.fromkeys([*configured, *sorted(scored)]))
+    locks = sorted((ROOT / "envs").glob("*.txt")) if arguments.locks is None else arguments.locks
+    page = render(rows, config, strategies, arguments.results, locks)
+    write_text(arguments.leaderboard, table(rows).to_csv(index=False, lineterminator="\n"))
+    write_text(arguments.output, page)
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """Read the configuration from JSON text or from a file.
+
+    Raises:
+        UserError: it cannot be read or is no mapping.
+    """
+    import yaml
+
+    try:
+        config = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(Path(text).read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"--config {text[:200]}: cannot read ({error}). Give a YAML file or a JSON object.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"--config {text[:200]}: no mapping. Give a YAML file or a JSON object.")
+    return config
+
+
+def budgets(config: dict[str, Any]) -> dict[int, float]:
+    """GiB that the weights may take, by number of bits."""
+    return {int(bits): float(limit) for bits, limit in (config.get("memory_budget_gib") or {}).items()}
+
+
+def model_section(
+    number: int, name: str, rows: Sequence[Row], strategies: Sequence[str], limits: dict[int, float], results: Path
+) -> Model:
+    """Collect one model's section; what is missing stays empty and is said by the template.
+
+    Args:
+        number: makes ids of the section's figures unique.
+        rows: all rows of the leaderboard.
+    """
+    mine = [row for row in rows if row.score.model == name]
+    folder = results / name
+    first_answers = _first_answers(folder)
+    retries, no_retries, trainings = [], [], []
+    for place, strategy in enumerate(strategies):
+        path = folder / "retries" / f"{strategy}.jsonl"
+        if path.exists():
+            retries.append(read_retries(path, strategy, first_answers))
+        else:
+            no_retries.append(strategy)
+        log = folder / "adapter" / strategy / "trainer_log.jsonl"
+        loss = read_loss(log) if log.exists() else None
+        drawn = loss is not None and (loss.training or loss.evaluation)
+        svg = loss_figure(loss, place, f"loss{number}-{place}") if loss and drawn else None
+        trainings.append(Training(strategy, svg, loss))
+    sizes: list[Figure] = []
+    for split in dict.fromkeys(row.score.split for row in mine):
+        scores = [row.score for row in mine if row.score.split == split and row.score.weights_gib]
+        scores = [score for score in scores if score.accuracy is not None]
+        if scores:
+            sizes.append(Figure(split, size_figure(scores, limits, strategies, f"size{number}-{len(sizes)}")))
+    base = {row.score.split: row.answers for row in mine if row.score.variant == BASE}
+    changed = []
+    for row in mine:
+        score = row.score
+        # quantized variants answer nearly as what they were made of: their examples would say the same again
+        if row.to_base and parts(score.variant)[1] is None and score.split != "train":
+            gained, gained_count = flips(base[score.split], row.answers, score.variant, to_right=True)
+            lost, lost_count = flips(base[score.split], row.answers, score.variant, to_right=False)
+            changed.append(Flips(score.variant, score.split, gained, gained_count, lost, lost_count))
+    return Model(
+        name=name,
+        summary=summary(rows, name, limits),
+        sizes=sizes,
+        retries=retries,
+        retries_svg=retries_figure(retries, strategies, f"retries{number}") if retries else None,
+        no_retries=no_retries,
+        trainings=trainings,
+        flips=changed,
+    )
+
+
+def read_leaks(path: Path) -> list[str] | None:
+    """Ids of test problems that occur word for word in train, as step leaks found them; None without its file."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(dict.fromkeys(row["test_id"] for row in csv.DictReader(file)))
+
+
+def _first_answers(folder: Path) -> dict[Any, Answer]:
+    """The base model's answers to the training questions, which the retries refer to; empty if not there."""
+    for path in (folder / "answers" / "train.jsonl", folder / "scores" / BASE / "train.jsonl"):
+        if path.exists():
+            return read_answers(path)
+    return {}
+
+
+def render(
+    rows: Sequence[Row], config: dict[str, Any], strategies: Sequence[str], results: Path, locks: Iterable[Path]
+) -> str:
+    """The report as one HTML page."""
+    import yaml
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    limits = budgets(config)
+    names = list(dict.fromkeys(row.score.model for row in rows))
+    jobs = provenance.jobs(results / "benchmarks")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        # only this package's own figures go past the escaping
+        svg=Markup,
+        shorten=shorten,
+        percent=percent,
+        p_value=p_value,
+        duration=provenance.duration,
+        counted=counted,
+    )
+    page = environment.get_template(TEMPLATE.name).render(
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        rows=rows,
+        models=[model_section(number, name, rows, strategies, limits, results) for number, name in enumerate(names, 1)],
+        comparisons=sum(1 for row in rows for each in (row.to_base, row.to_tuned) if each),
+        level=LEVEL,
+        columns=COLUMNS,
+        outcomes=OUTCOMES,
+        shown=SHOWN,
+        facts=provenance.facts(ROOT),
+        seeds=list(provenance.seeds(config)),
+        locks=[lock for lock in provenance.locks(locks) if lock.pins],
+        leaks=read_leaks(results / "data" / "leaks.csv"),
+        jobs=jobs,
+        jobs_seconds=sum(job.seconds for job in jobs),
+        config=yaml.safe_dump(provenance.redact(config), sort_keys=False, allow_unicode=True),
+    )
+    return visible(page)
+
+
+def visible(text: str) -> str:
+    """Write characters that a page cannot hold, or that would disguise what stands in it, as [U+001B].
+
+    A model may emit any of them: escapes that colour terminals, NULs, halves of surrogate pairs, marks that
+    reverse the order of the text.
+    """
+    unseen = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+    return re.sub(unseen, lambda found: f"[U+{ord(found[0]):04X}]", text.replace("\r\n", "\n"))
+
+
+def shorten(text: str) -> str:
+    """Cut a text that would fill the page and say so."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}\n[... {len(text) - LONGEST} more characters, not shown here]"

@@ -1,0 +1,136 @@
+"""Questions picked out of a run: what the retries came to, and a few examples of every outcome."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from errata.files import read_jsonl
+from errata.records import Key
+from errata.score import Answer
+
+SHOWN = 3
+"""How many examples of a kind are shown: the first ones in file order."""
+
+OUTCOMES = {
+    "solved": "answered right by one of the attempts",
+    "exhausted": "wrong in every attempt",
+    "unreadable": "no attempt gave a readable answer",
+    "failed": "the requests themselves failed",
+}
+
+
+class Part(NamedTuple):
+    """One completion of an example, under a title such as "attempt 2: C, right"."""
+
+    title: str
+    text: str | None
+
+
+class Example(NamedTuple):
+    """A question with what a model made of it. `prompt` is None where its answers file is missing."""
+
+    title: str
+    prompt: str | None
+    parts: list[Part]
+
+
+class Retries(NamedTuple):
+    """What asking the first-wrong questions again came to.
+
+    `solved_by[n]` counts the questions solved within n + 1 attempts.
+    """
+
+    strategy: str
+    questions: int
+    outcomes: dict[str, int]
+    solved_by: list[int]
+    solved: list[Example]
+    unsolved: list[Example]
+
+
+def read_retries(path: Path, strategy: str, first_answers: dict[Key, Answer]) -> Retries:
+    """Count a file of retries and pick the first examples of solved and of never-solved questions.
+
+    Args:
+        first_answers: the base model's answers to the same questions, which hold prompts and first completions.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    outcomes: Counter[str] = Counter()
+    solved_at: Counter[int] = Counter()
+    attempts = 0
+    solved: list[Example] = []
+    unsolved: list[Example] = []
+    for row in read_jsonl(path):
+        outcome = row.get("outcome", "unknown")
+        outcomes[outcome] += 1
+        attempts = max(attempts, len(row.get("attempts", [])))
+        if outcome == "solved":
+            right = [number for number, each in enumerate(row["attempts"], 1) if each["correct"]]
+            solved_at[right[0] if right else len(row["attempts"])] += 1
+        examples = solved if outcome == "solved" else unsolved
+        if len(examples) < SHOWN:
+            examples.append(_retried(row, first_answers.get(Key(str(row["id"]), row["question"]))))
+    by_attempt = list(accumulate(solved_at[number] for number in range(1, attempts + 1)))
+    ordered = {name: outcomes[name] for name in [*OUTCOMES, *sorted(outcomes.keys() - OUTCOMES.keys())]}
+    return Retries(strategy, outcomes.total(), ordered, by_attempt, solved, unsolved)
+
+
+def _retried(row: dict[str, Any], first: Answer | None) -> Example:
+    parts = [Part(f"first answer: {_letter(row['first'])}", first.completion)] if first else []
+    for number, attempt in enumerate(row["attempts"], 1):
+        verdict = "right" if attempt["correct"] else "wrong"
+        ending = ", cut off at the token limit" if attempt.get("finish_reason") == "length" else ""
+        parts.append(Part(f"attempt {number}: {_letter(attempt['answer'])}, {verdict}{ending}", attempt["completion"]))
+    tries = len(row["attempts"])
+    title = (
+        f"{row['id']}, question {row['question']}: {row['outcome']} after {tries} "
+        f"attempt{'' if tries == 1 else 's'}, expected {row['expected']}, first answer {_letter(row['first'])}"
+    )
+    return Example(title, first.prompt if first else None, parts)
+
+
+def flips(
+    base: dict[Key, Answer], variant: dict[Key, Answer], name: str, *, to_right: bool
+) -> tuple[list[Example], int]:
+    """Questions whose answer changed between right and wrong.
+
+    Args:
+        to_right: take those that base got wrong and the variant right; else the other way round.
+
+    Returns:
+        The first examples in the variant's file order, and how many such questions there are.
+    """
+
+    def found() -> Iterator[Key]:
+        for key, answer in variant.items():
+            before = base.get(key)
+            if (
+                before is not None
+                and answer.expected is not None
+                and before.expected == answer.expected
+                and (before.correct, answer.correct) == (not to_right, to_right)
+            ):
+                yield key
+
+    keys = list(found())
+    examples = [
+        Example(
+            f"{key.id}, question {key.question}: expected {variant[key].expected}, "
+            f"base {_letter(base[key].answer)}, {name} {_letter(variant[key].answer)}",
+            variant[key].prompt,
+            [
+                Part(f"base: {_letter(base[key].answer)}", base[key].completion),
+                Part(f"{name}: {_letter(variant[key].answer)}", variant[key].completion),
+            ],
+        )
+        for key in islice(keys, SHOWN)
+    ]
+    return examples, len(keys)
+
+
+def _letter(answer: str | None) -> str:
+    return answer or "unreadable"
