@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from errata.errors import UserError
 from errata.files import cannot_write
@@ -81,7 +81,8 @@ class Journal:
         self._known: dict[str, Completion] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = path.open("a+b")
+            # unbuffered: what a full disk refuses must not stay behind in a buffer that is written later
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise cannot_write(path, error) from error
         try:
@@ -118,32 +119,32 @@ class Journal:
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         end = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(line)
-            self._file.flush()
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:])
         except OSError as error:
             self._heal(end)
             raise cannot_write(self.path, error) from error
         self._known[digest] = completion
 
     def _load(self) -> None:
-        self._file.seek(0)
         start = 0
-        for number, line in enumerate(self._file, 1):
-            try:
-                row: dict[str, Any] = json.loads(line)
-                digest = row.pop("digest")
-                row.pop("key")
-                completion = Completion(**row)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                if line.endswith(b"\n"):
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    self._heal(start)  # the last line, torn off by a crash: it was never reported as finished
+                    return
+                try:
+                    row: dict[str, Any] = json.loads(line)
+                    digest = row.pop("digest")
+                    row.pop("key")
+                    completion = Completion(**row)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise UserError(
                         f"{self.path}:{number}: broken line ({error}). Remove this line and run again."
                     ) from error
-            if not line.endswith(b"\n"):
-                self._heal(start)  # the last line, torn off by a crash: it was never reported as finished
-                return
-            self._known.setdefault(digest, completion)
-            start += len(line)
+                self._known.setdefault(digest, completion)
+                start += len(line)
 
     def _heal(self, end: int) -> None:
         """Cut a half-written line off, so that the next one starts a line of its own."""
