@@ -22,7 +22,13 @@ def atomic(path: Path) -> Iterator[IO[str]]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "w",
+            encoding="utf-8",
+            # a model may give half a character; in JSON its escape is that same half again
+            errors="backslashreplace",
+            dir=path.parent,
+            prefix=f".{path.name}.",
+            delete=False,
         ) as file:
             temporary = Path(file.name)
             yield file
@@ -89,7 +95,8 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         UserError: the file is missing or a line is no JSON object.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        # as bytes, so that a line that is no UTF-8 is told by its number as well
+        with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:
                     row = json.loads(line)
