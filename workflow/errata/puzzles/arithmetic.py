@@ -1,7 +1,7 @@
 """Small arithmetic rules: amounts told by each other, or by a price or a number of points."""
 
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 from random import Random
 
 from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, yes_or_no
@@ -93,6 +93,7 @@ def ask(rng: Random, theme: Theme, amounts: dict[str, int]) -> list[Question]:
         questions.append(how_many("amount", f"How many {noun} does {a} {plural}?", claims))
     for a, b in permutations(names, 2):
         questions.append(yes_or_no(f"Does {a} {plural} more {noun} than {b}?", Comparison(a, ">", b)))
+    for a, b in combinations(rng.sample(names, len(names)), 2):
         sums = [(n, Comparison(a, "=", b, times=-1, plus=n)) for n in near(rng, amounts[a] + amounts[b])]
         questions.append(how_many("sum", f"How many {noun} do {a} and {b} {plural} together?", sums))
     return questions

@@ -17,7 +17,6 @@ FAMILIES: tuple[Callable[[Random], Puzzle], ...] = (
     arithmetic.make,
 )
 QUESTIONS = (1, 1, 2, 2, 2, 4)  # of the problems of one round over the families
-LENGTH = 440  # characters of problem, question and options: about 110 tokens
 
 
 @dataclass
@@ -61,35 +60,25 @@ def normalized(puzzle: Puzzle) -> str:
 
 
 def choose(rng: Random, puzzle: Puzzle, count: int) -> list[Question]:
-    """Up to `count` provable questions of the puzzle, of different kinds as far as possible, answers equally likely.
+    """Up to `count` provable questions of the puzzle, of different kinds as far as possible.
 
     Kind first, then answer, then question: else "No" would be right far more often than "Yes".
     """
-    provable: dict[str, dict[str, list[Question]]] = {}
+    pool = []
     for question in puzzle.questions:
         trimmed = trim(rng, puzzle, question)
-        if trimmed and len(puzzle.text) + length(trimmed) <= LENGTH:
-            right = puzzle.proved(trimmed)
-            assert right
-            provable.setdefault(question.kind, {}).setdefault(right.text, []).append(trimmed)
+        right = trimmed and puzzle.proved(trimmed)
+        if trimmed and right:
+            pool.append((trimmed.kind, right.text, trimmed))
     chosen: list[Question] = []
-    kinds: list[str] = []
-    while provable and len(chosen) < count:
-        kinds = kinds or rng.sample(sorted(provable), len(provable))
-        answers = provable[kinds.pop()]
-        questions = answers[rng.choice(sorted(answers))]
-        chosen.append(questions.pop(rng.randrange(len(questions))))
-        provable = {
-            kind: kept
-            for kind, answers in provable.items()
-            if (kept := {answer: left for answer, left in answers.items() if left})
-        }
-        kinds = [kind for kind in kinds if kind in provable]
+    while pool and len(chosen) < count:
+        kinds = {kind for kind, *_ in pool}
+        kind = rng.choice(sorted(kinds - {one.kind for one in chosen} or kinds))
+        answer = rng.choice(sorted({entry[1] for entry in pool if entry[0] == kind}))
+        entry = rng.choice([entry for entry in pool if entry[:2] == (kind, answer)])
+        pool.remove(entry)
+        chosen.append(entry[2])
     return chosen
-
-
-def length(question: Question) -> int:
-    return len(question.text) + sum(len(option.text) + 4 for option in question.options)
 
 
 def trim(rng: Random, puzzle: Puzzle, question: Question) -> Question | None:
