@@ -1,0 +1,133 @@
+"""What LLaMA-Factory 0.9.5 is told: our defaults, and the keys that would not do what they say."""
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from errata.checkpoint import STUBS
+from errata.errors import Faults, UserError
+
+# QLoRA as in the recipe that this project reproduces; config/llama3.1-70b.yaml names all its values itself.
+DEFAULTS: dict[str, Any] = {
+    "finetuning_type": "lora",
+    "lora_target": "all",
+    "lora_rank": 16,
+    "lora_alpha": 32,
+    "quantization_bit": 4,
+    "quantization_method": "bnb",
+    "quantization_type": "nf4",
+    "double_quantization": True,
+    "cutoff_len": 2048,
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "learning_rate": 5e-5,
+    "num_train_epochs": 3,
+    "lr_scheduler_type": "cosine",
+    "warmup_ratio": 0.1,
+    "val_size": 0.1,
+    "eval_strategy": "steps",
+    "eval_steps": 10,
+    "per_device_eval_batch_size": 1,
+    "logging_steps": 5,
+    "logging_first_step": True,  # else a training shorter than logging_steps has no loss curve
+    "save_strategy": "steps",
+    "save_steps": 20,
+    "save_total_limit": 2,
+    "plot_loss": True,
+    "report_to": "none",
+}
+_OURS = "Errata sets it"
+# Keys that cannot be passed through, and why.
+REFUSED = {
+    "model_name_or_path": f"{_OURS}: the model's `source` decides",
+    "adapter_name_or_path": f"{_OURS}: training starts from the base model",
+    "template": f"{_OURS}: it is a key of the model",
+    "stage": f"{_OURS}: the strategy decides",
+    "dataset": f"{_OURS}: the strategy decides",
+    "dataset_dir": _OURS,
+    "eval_dataset": "validation rows are taken from the training set, see val_size",
+    "tokenized_path": "a stored tokenized dataset would hide what changed in the data",
+    "output_dir": _OURS,
+    "overwrite_output_dir": f"{_OURS}: whether to resume is decided by what is trained",
+    "resume_from_checkpoint": f"{_OURS}: whether to resume is decided by what is trained",
+    "do_train": _OURS,
+    "do_predict": "scoring is a step of its own",
+    "seed": f"{_OURS}: `generate.seed`",
+    "trust_remote_code": f"{_OURS}: it is a key of the model",
+    "push_to_hub": "nothing is uploaded",
+    "use_ray": "the trainer must run where its rule runs",
+    "deepspeed_plugin": _OURS,
+    "evaluation_strategy": "its name is now eval_strategy",
+    "no_cuda": "its name is now use_cpu",
+    "save_safetensors": "the trainer writes nothing else",
+}
+# Values that the trainer does not check: a misspelt one is ignored without a word.
+ALLOWED: dict[str, tuple[Any, ...]] = {
+    "quantization_method": ("bnb",),
+    "quantization_bit": (None, 4, 8),
+    "quantization_type": ("nf4", "fp4"),
+    "finetuning_type": ("lora",),
+    "plot_loss": (True,),
+}
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """Read --settings, a JSON object."""
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--settings: not valid JSON ({error}).") from error
+    if not isinstance(settings, dict):
+        raise UserError("--settings: not a JSON object.")
+    return settings
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse keys and values that the trainer would ignore, or that are not to be chosen.
+
+    Raises:
+        Faults: all of them at once.
+    """
+    faults = [f"train.{key}: {REFUSED[key]}" for key in settings if key in REFUSED]
+    for key, allowed in ALLOWED.items():
+        value = settings.get(key, allowed[0])
+        if value not in allowed:
+            hint = " (the trainer calls bitsandbytes so)" if value == "bitsandbytes" else ""
+            faults.append(f"train.{key}: {value!r} is not {' or '.join(map(str, allowed))}{hint}")
+    if faults:
+        raise Faults("train", faults, "Mend these keys in the configuration.")
+
+
+def to_yaml(configuration: Mapping[str, Any]) -> str:
+    """The configuration as the trainer reads it."""
+    return yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True)
+
+
+def offline(environ: Mapping[str, str], work: Path) -> dict[str, str]:
+    """The trainer's environment variables: no network, caches of its own, and torchrun on the PATH.
+
+    Two trainings that share a dataset cache would wait for each other or read half-written files.
+    """
+    cache = (work / "cache").resolve()
+    variables = {
+        **environ,
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(cache / "datasets"),
+        "HF_MODULES_CACHE": str(cache / "modules"),
+        "WANDB_MODE": "disabled",
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")]),
+    }
+    if importlib.util.find_spec("torchaudio") is None:
+        # it is imported at every start, and used for sound only; see the stub itself
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [environ.get("PYTHONPATH"), str(STUBS)]))
+    return variables

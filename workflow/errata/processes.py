@@ -1,0 +1,102 @@
+"""Long-running child processes: they end with the step that started them, and take their own children along."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def running(
+    command: Sequence[str], log: Path, *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a command while the block lasts; at its end, however it comes, the whole process group is stopped.
+
+    SIGTERM ends the block as an exception does (a job that is cancelled or preempted).
+
+    Args:
+        log: output and errors of the command are appended to it.
+    """
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=environment,
+                # a session of its own, so that a signal reaches it through us only, and its children with it
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        try:
+            yield process
+        finally:
+            stop(process)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def stop(process: "subprocess.Popen[bytes]", patience: float = 30.0) -> None:
+    """End a process and everything that descends from it: politely, and after `patience` seconds not.
+
+    torchrun puts its workers into sessions of their own, so the process group alone would miss them.
+    """
+    family = descendants(process.pid)
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    for pid in family:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    """The ids of all processes that descend from `pid`; empty where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            # the fields after the command's name, which may hold anything, in parentheses
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        new = children.get(waiting.pop(), [])
+        found += new
+        waiting += new
+    return found
+
+
+def tail(log: Path, lines: int = 25) -> str:
+    """The end of a log without progress bars, to be shown with an error."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # a bar redraws its line; what stays on the screen is what follows the last carriage return
+    kept = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return "\n".join([line for line in kept if line and "it/s]" not in line and "s/it]" not in line][-lines:])
+
+
+def _terminate(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Linux: when the step is killed outright, its child gets SIGTERM."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

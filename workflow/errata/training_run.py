@@ -1,0 +1,121 @@
+"""The state of a training under way: what it is trained on, its checkpoints, its log."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from errata import weights
+from errata.files import write_text
+
+# What a finished adapter folder holds of the trainer's output.
+COPIED = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.*",
+    "merges.txt",
+    "trainer_log.jsonl",
+    "trainer_state.json",
+    "all_results.json",
+    "train_results.json",
+    "training_*.png",
+)
+# The trainer's state comes last, so a checkpoint that has it is complete.
+_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
+_STATE = "trainer_state.json"
+
+
+class Checkpoint(NamedTuple):
+    step: int
+    path: Path
+
+
+def checkpoints(folder: Path) -> list[Checkpoint]:
+    """All checkpoints in the trainer's output folder, complete or not, oldest first."""
+    found = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in folder.glob("checkpoint-*"))
+    return sorted(Checkpoint(int(match[1]), folder / match[0]) for match in found if match)
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that was written to its end, None if there is none."""
+    return next((point for point in reversed(checkpoints(folder)) if _is_complete(point)), None)
+
+
+def _is_complete(point: Checkpoint) -> bool:
+    try:
+        state = json.loads((point.path / _STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    files = all((point.path / name).is_file() for name in _NEEDED) and any(point.path.glob("rng_state*.pth"))
+    return files and isinstance(state, dict) and state.get("global_step") == point.step
+
+
+def cut_log(log: Path, step: int) -> None:
+    """Drop what the trainer logged after `step`, since it will log that again."""
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    kept = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:  # torn by the interruption
+            continue
+        if entry.get("current_steps", 0) <= step:
+            kept.append(line + "\n")
+    write_text(log, "".join(kept))
+
+
+def fingerprint(configuration: Mapping[str, Any], dataset: Path, base: Path) -> str:
+    """Identity of a training: the trainer and its configuration, the data, the base model."""
+    digest = hashlib.sha256()
+    with suppress(PackageNotFoundError):
+        digest.update(version("llamafactory").encode())
+    digest.update(json.dumps(dict(configuration), sort_keys=True).encode())
+    for path in (dataset, dataset.parent / "dataset_info.json", base / "config.json", base / "tokenizer.json"):
+        digest.update(path.read_bytes() if path.is_file() else b"")
+        digest.update(b"\0")
+    digest.update(weights.fingerprint(base).encode())
+    return digest.hexdigest()
+
+
+def validation_rows(rows: int, max_samples: int | None, share: float) -> float:
+    """`val_size` for the trainer: the share or number of rows to validate on, 0 where that is less than one row.
+
+    Args:
+        rows: rows of the training set.
+        max_samples: the trainer uses no more of them; None for all.
+        share: below 1 a share, else a number of rows.
+    """
+    used = min(rows, max_samples) if max_samples else rows
+    if share < 1:
+        # the trainer rounds up, so that one row of a tiny set would be a large part of it
+        return share if used * share >= 1 and used - math.ceil(used * share) >= 1 else 0
+    return int(share) if share < used else 0
+
+
+def longer_than(rows: Sequence[Mapping[str, Any]], limit: int, base: Path) -> int:
+    """How many rows have more tokens than `limit`, so that the trainer cuts off their end, the answer.
+
+    The chat template's own tokens are not counted. 0 where the base model has no tokenizer.json.
+    """
+    if not (base / "tokenizer.json").is_file():
+        return 0
+    from tokenizers import Tokenizer  # type: ignore[import-not-found, unused-ignore]
+
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    texts = []
+    for row in rows:
+        ends = [str(row[name]) for name in ("output", "chosen", "rejected") if name in row] or [""]
+        texts.append(f"{row.get('instruction', '')}{row.get('input', '')}{max(ends, key=len)}")
+    return sum(len(encoding.ids) > limit for encoding in tokenizer.encode_batch(texts))
