@@ -77,7 +77,8 @@ class Client:
             return Completion("", "error", 0, 0, seconds, "the server's answer holds no choice")
         choice, usage = response.choices[0], response.usage
         return Completion(
-            text=choice.message.content or "",
+            # a model may stop within a character; half a surrogate pair could not be written to any file
+            text=(choice.message.content or "").encode("utf-8", "replace").decode(),
             finish_reason=choice.finish_reason or "unknown",
             prompt_tokens=usage.prompt_tokens if usage else 0,
             completion_tokens=usage.completion_tokens if usage else 0,

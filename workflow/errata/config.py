@@ -4,7 +4,7 @@ import copy
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import yaml
@@ -31,7 +31,7 @@ def validated(config: dict[str, Any], name: str = "configuration") -> dict[str, 
         Faults: unknown or missing keys, wrong types and values, contradictions.
     """
     rules = schema()
-    complete = _with_defaults(_string_keys(copy.deepcopy(config)), rules)
+    complete: dict[str, Any] = _with_defaults(_string_keys(copy.deepcopy(config)), rules)
     validator = jsonschema.Draft202012Validator(rules)
     errors = sorted(validator.iter_errors(complete), key=lambda error: [str(part) for part in error.absolute_path])
     faults = [fault for error in errors for fault in _explained(error)]
@@ -46,19 +46,21 @@ def _explained(error: jsonschema.ValidationError) -> Iterator[str]:
     """A schema error in words that name the key."""
     path = ".".join(str(part) for part in error.absolute_path)
     prefix = f"{path}." if path else ""
+    rules = cast(dict[str, Any], error.schema)
+    wanted = cast(Any, error.validator_value)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = error.schema.get("properties", {})
+        known = rules.get("properties", {})
         for key in sorted(set(error.instance) - set(known)):
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
             yield f"{prefix}{key}: unknown key; {hint}"
     elif error.validator == "required" and isinstance(error.instance, dict):
-        for key in error.validator_value:
+        for key in wanted:
             if key not in error.instance:
-                about = error.schema["properties"][key].get("description", "")
+                about = rules["properties"][key].get("description", "")
                 yield f"{prefix}{key}: missing. {about}".rstrip()
     elif error.validator == "enum":
-        allowed = ", ".join(str(value) for value in error.validator_value if value is not None)
+        allowed = ", ".join(str(value) for value in wanted if value is not None)
         yield f"{path or 'key'}: {error.instance!r} is not one of {allowed}"
     else:
         yield f"{path or 'the file'}: {error.message}"

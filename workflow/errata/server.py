@@ -93,6 +93,8 @@ def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
     port = _port(spec.port)
     key = secrets.token_urlsafe(24)
     environment = {**os.environ, "VLLM_API_KEY": key, "ERRATA_API_KEY": key, "HF_HUB_OFFLINE": "1"}
+    # llama.cpp's threads spin while they wait for each other; beside another busy process that costs ten times
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         # a session of its own, so that the engine's children can be stopped with it

@@ -1,6 +1,20 @@
 # The leaderboard and the report of everything that was scored.
 
 
+TRAINED = [model for model in MODELS if CONFIG["models"][model]["source"]]
+
+
+def used_environments():
+    """The environments of this configuration, whose versions the report shows."""
+    serving = {
+        serve_environment(model, variant)
+        for model in MODELS
+        for variant in variants(model)
+    }
+    training = {f"train-{HARDWARE}", f"quantize-{HARDWARE}"} if TRAINED else set()
+    return sorted({"serve-cpu"} | serving | training)
+
+
 rule report:
     input:
         scores=[
@@ -8,21 +22,18 @@ rule report:
             for model in MODELS
             for variant in variants(model)
         ],
-        retries=[
-            f"results/{model}/retries/{strategy}.jsonl"
-            for model in MODELS
-            for strategy in STRATEGIES
-            if CONFIG["models"][model]["source"]
-        ],
-        adapters=[
-            f"results/{model}/adapter/{strategy}"
-            for model in MODELS
-            for strategy in STRATEGIES
-            if CONFIG["models"][model]["source"]
-        ],
+        retries=expand(
+            "results/{model}/retries/{strategy}.jsonl",
+            model=TRAINED,
+            strategy=STRATEGIES,
+        ),
+        adapters=expand(
+            "results/{model}/adapter/{strategy}", model=TRAINED, strategy=STRATEGIES
+        ),
         leaks="results/data/leaks.csv",
         template="workflow/report/report.html.j2",
         environment=ready("serve-cpu"),
+        locks=lambda wildcards: [f"envs/{name}.txt" for name in used_environments()],
     output:
         leaderboard=report(
             "results/leaderboard.csv",
@@ -45,4 +56,4 @@ rule report:
         "Writing the leaderboard and the report"
     shell:
         "{params.python} -m errata report --scores {input.scores} --config {params.config:q} --results results"
-        " --leaderboard {output.leaderboard} --output {output.html} 2>&1 | tee -i {log}"
+        " --locks {input.locks} --leaderboard {output.leaderboard} --output {output.html} 2>&1 | tee -i {log}"
