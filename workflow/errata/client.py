@@ -15,6 +15,8 @@ from errata.server import Server
 Item = TypeVar("Item")
 # The openai client waits longer after each retry, up to 8 s.
 _CONNECTION_RETRIES = 4
+# Bad request, content too large, unprocessable: about this very question, not about the server.
+_REFUSALS = {400, 413, 422}
 
 
 class Client:
@@ -39,8 +41,8 @@ class Client:
     async def complete(self, request: Request) -> Completion:
         """The completion of a request.
 
-        A request that the server refuses (too long, say) gives a completion that `failed`; it is not journaled, so
-        that the next run asks again.
+        A request that the server refuses (too long, say) or answers with nonsense gives a completion that `failed`; it
+        is not journaled, so that the next run asks again.
 
         Raises:
             UserError: the server does not answer any more, or refuses the key.
@@ -65,25 +67,34 @@ class Client:
                 top_p=sampling.top_p,
                 seed=sampling.seed,
             )
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            return Completion("", "error", 0, 0, time.monotonic() - start, error.message)
         except openai.OpenAIError as error:
+            if isinstance(error, openai.APIStatusError) and error.status_code in _REFUSALS:
+                return _failed(start, error.message)
             raise UserError(
                 f"{self._server.base_url}: the server of {self._server.model} stopped answering ({error}). "
                 "What it had answered is kept; run again to go on."
             ) from error
-        seconds = round(time.monotonic() - start, 3)
-        if not response.choices or response.choices[0].message is None:
-            return Completion("", "error", 0, 0, seconds, "the server's answer holds no choice")
-        choice, usage = response.choices[0], response.usage
-        return Completion(
+        except ValueError as error:
+            return _failed(start, f"the server's answer is no JSON ({error})")
+        # the openai client checks no types: what came may be any JSON, or even text
+        try:
+            choice = response.choices[0]
             # a model may stop within a character; half a surrogate pair could not be written to any file
-            text=(choice.message.content or "").encode("utf-8", "replace").decode(),
+            text = (choice.message.content or "").encode("utf-8", "replace").decode()
+            usage = (response.usage.prompt_tokens, response.usage.completion_tokens) if response.usage else (0, 0)
+        except (AttributeError, TypeError, IndexError, KeyError):
+            return _failed(start, "the server's answer is no completion")
+        return Completion(
+            text=text,
             finish_reason=choice.finish_reason or "unknown",
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
-            seconds=seconds,
+            prompt_tokens=usage[0] or 0,
+            completion_tokens=usage[1] or 0,
+            seconds=round(time.monotonic() - start, 3),
         )
+
+
+def _failed(start: float, message: str) -> Completion:
+    return Completion("", "error", 0, 0, round(time.monotonic() - start, 3), message)
 
 
 @asynccontextmanager
