@@ -1,0 +1,107 @@
+"""Step merge-lora: merge an adapter into its base model with LLaMA-Factory, into a full checkpoint."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from errata.errors import Faults, UserError
+from errata.fetch import check_checkpoint
+from errata.files import read_json, write_text
+from errata.folders import whole
+from errata.llamafactory import offline, read_settings, to_yaml
+from errata.processes import running, tail
+
+# What can be chosen, with our values: on the CPU, since a merge computes little but needs room for all weights.
+SETTINGS: dict[str, Any] = {"export_size": 4, "export_device": "cpu"}
+# Taken from the base model as they are. The trainer would write its own version, with what it set for training.
+TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "generation_config.json",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--base", type=Path, required=True, help="checkpoint that the adapter was trained on")
+    parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
+    parser.add_argument("--template", required=True, help="LLaMA-Factory's name of the chat template")
+    parser.add_argument("--settings", default="{}", help="JSON object: export_size (GB a shard), export_device")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the merged checkpoint")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    merge(
+        arguments.base,
+        arguments.adapter,
+        arguments.output,
+        template=arguments.template,
+        settings=read_settings(arguments.settings),
+        trust_remote_code=arguments.trust_remote_code,
+    )
+
+
+def merge(
+    base: Path,
+    adapter: Path,
+    output: Path,
+    *,
+    template: str,
+    settings: Mapping[str, Any],
+    trust_remote_code: bool = False,
+) -> None:
+    """Write base model plus adapter as one safetensors checkpoint with the base's dtype and tokenizer.
+
+    Raises:
+        UserError: base or adapter is incomplete, a setting is unknown, or LLaMA-Factory failed.
+    """
+    unknown = [f"export.{key}: unknown key; there are {', '.join(SETTINGS)}" for key in settings if key not in SETTINGS]
+    if unknown:
+        raise Faults("export", unknown)
+    check_checkpoint(base)
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise UserError(f"{adapter}: no adapter_model.safetensors, so this is no finished adapter. Train it again.")
+    with whole(output) as folder:
+        scratch = folder.parent
+        configuration = {
+            "model_name_or_path": str(base.resolve()),
+            "adapter_name_or_path": str(adapter.resolve()),
+            "template": template,
+            "finetuning_type": "lora",
+            "trust_remote_code": trust_remote_code,
+            # left to itself, the trainer would write bf16 whatever the base has
+            "infer_dtype": dtype(base),
+            "export_dir": str(folder.resolve()),
+            **SETTINGS,
+            **settings,
+        }
+        write_text(scratch / "export.yaml", to_yaml(configuration))
+        log = scratch / "export.log"
+        command = [sys.executable, "-m", "llamafactory.cli", "export", "export.yaml"]
+        with running(command, log, cwd=scratch, environment=offline(os.environ, scratch)) as process:
+            status = process.wait()
+        if status != 0 or not any(folder.glob("*.safetensors")):
+            raise UserError(f"LLaMA-Factory's export failed with status {status}. The end of its output:\n{tail(log)}")
+        for pattern in TOKENIZER:
+            for written in folder.glob(pattern):
+                written.unlink()
+            for path in base.glob(pattern):
+                shutil.copyfile(path, folder / path.name)
+        (folder / "Modelfile").unlink(missing_ok=True)  # for Ollama
+
+
+def dtype(base: Path) -> str:
+    """The number format of a checkpoint's weights, as its configuration says."""
+    config = read_json(base / "config.json")
+    named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
+    return named if named in ("float32", "float16", "bfloat16") else "bfloat16"
