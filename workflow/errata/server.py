@@ -149,6 +149,7 @@ def _endpoint(spec: ServerSpec) -> Server:
 def _await_ready(server: Server, spec: ServerSpec) -> None:
     """Wait until the right model has given one completion; a health check would not do, see readiness in the README."""
     deadline = time.monotonic() + spec.ready_timeout
+    reason: Exception
     with openai.OpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0, timeout=120.0) as client:
         while True:
             if server.process is not None and server.process.poll() is not None:
@@ -160,18 +161,30 @@ def _await_ready(server: Server, spec: ServerSpec) -> None:
                         f"{server.base_url}: serves {', '.join(served) or 'no model'}, not {server.model}. "
                         "Set served_name in the model's configuration, or ask the right server."
                     )
-                client.chat.completions.create(
+                response = client.chat.completions.create(
                     model=server.model, messages=[{"role": "user", "content": "Hello"}], max_tokens=1
                 )
-                return
-            except openai.AuthenticationError as error:
-                raise UserError(
-                    f"{server.base_url}: the key was refused. Put the right one into the environment "
-                    f"variable {spec.api_key_env}."
-                ) from error
-            except openai.OpenAIError as error:
+                if response.choices:
+                    return
+                reason = ValueError("its answer holds no choice")
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                # to our own server the key is right: what answers is another one, and ours will end for want of a port
+                if server.process is None:
+                    raise UserError(
+                        f"{server.base_url}: the key was refused. Put the right one into the environment "
+                        f"variable {spec.api_key_env}."
+                    ) from error
                 reason = error
-            if server.process is None and isinstance(reason, openai.APIConnectionError | openai.NotFoundError):
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                raise UserError(
+                    f"{server.base_url}: {server.model} refuses a plain question ({error}). "
+                    "Most often it is a model without a chat template: take an instruction-tuned one."
+                ) from error
+            # the openai client checks no types: what came may be a web page
+            except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
+                reason = error
+            answers = isinstance(reason, openai.APIStatusError) and not isinstance(reason, openai.NotFoundError)
+            if server.process is None and not answers:
                 raise UserError(
                     f"{server.base_url}: no OpenAI-compatible server answers there ({reason}). "
                     "Start it, or mend base_url in the model's configuration."
