@@ -23,6 +23,7 @@ READY_PROMPT = "Hello"
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     script: ClassVar[dict[str, Any]] = {}
     seen: Path
     lock = threading.Lock()
@@ -88,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
                 "finish_reason": reply.get("finish_reason", "stop"),
                 "message": {"role": "assistant", "content": content},
             }
-            usage = {"prompt_tokens": len(prompt), "completion_tokens": len(content or ""), "total_tokens": 0}
+            usage = {"prompt_tokens": len(prompt), "completion_tokens": len(str(content or "")), "total_tokens": 0}
             answer = {
                 "id": "x",
                 "object": "chat.completion",

@@ -6,6 +6,7 @@ from typing import Any
 
 from errata import prompts
 from errata.client import Client, for_each
+from errata.errors import UserError
 from errata.files import read_jsonl, write_json, write_jsonl
 from errata.generation import Generation, add_serving_arguments
 from errata.journal import Completion, Journal, Request
@@ -24,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the answers in the order of the data; completions that the journal holds are not asked for again."""
+    """Write the answers in the order of the data; completions that the journal holds are not asked for again.
+
+    Raises:
+        UserError: the server cannot be started or reached, stopped answering, or refused every single question.
+    """
     generation = Generation.from_arguments(arguments)
     asked = questions(arguments.data)
     text = prompts.template(arguments.language)
@@ -43,6 +48,12 @@ def run(arguments: argparse.Namespace) -> None:
         reused = len(requests) - len(missing)
         failed: dict[Request, Completion] = {}
         seconds = _ask_all(generation, journal, missing, len(requests), failed) if missing else 0.0
+        if failed and len(failed) == len(requests):
+            message = next(iter(failed.values())).error
+            raise UserError(
+                f"{arguments.model}: the server refused every question ({message}). "
+                "Most often generate.max_tokens leaves no room for the prompt within the model's context length."
+            )
         rows = []
         for problem, question in asked:
             request = requests[problem.key(question)]

@@ -1,0 +1,513 @@
+"""Steps answer and retry against a scripted server: what is asked, what is kept, what is never asked again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from errata.__main__ import main
+from errata.errors import UserError
+from errata.prompts import render, template
+from errata.records import Problem
+from errata.retry import OUTCOMES
+from helpers import indexed, problem, read_jsonl, write_jsonl
+from servers import ScriptedServer
+
+Start = Callable[..., ScriptedServer]
+
+
+class Done(NamedTuple):
+    """How a step ended."""
+
+    status: int
+    rows: list[dict[str, Any]]
+    summary: dict[str, Any]
+    message: str
+
+
+class Asking:
+    """Runs the steps against an endpoint, always with the same files."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+        self.data = folder / "data.jsonl"
+        self.answers = folder / "answers.jsonl"
+        self.journal = folder / "journal.jsonl"
+
+    def _run(self, step: str, base_url: str, flags: dict[str, Any], *more: str) -> Done:
+        output, summary = self.folder / f"{step}.out.jsonl", self.folder / f"{step}.summary.json"
+        given = {
+            "data": self.data,
+            "output": output,
+            "summary": summary,
+            "model": "m",
+            "engine": "endpoint",
+            "base_url": base_url,
+            "journal": self.journal,
+            "server_log": self.folder / "server.log",
+            **flags,
+        }
+        words = [word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value))]
+        output.unlink(missing_ok=True)
+        status = main([step, *words, *more])
+        message = self._capsys.readouterr().err
+        if status:
+            assert not output.exists(), "a failed step left its output behind"
+            return Done(status, [], {}, message)
+        return Done(status, read_jsonl(output), json.loads(summary.read_text()), message)
+
+    def answer(self, base_url: str, **flags: Any) -> Done:
+        return self._run("answer", base_url, flags)
+
+    def retry(self, base_url: str, **flags: Any) -> Done:
+        return self._run("retry", base_url, {"answers": self.answers, "temperature": 0.8, **flags})
+
+
+@pytest.fixture
+def asking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Asking:
+    return Asking(tmp_path, capsys)
+
+
+def letters(done: Done) -> list[str | None]:
+    return [row["answer"] for row in done.rows]
+
+
+# --- answer
+
+
+def test_a_line_of_answers_holds_what_was_asked_and_what_came(asking: Asking, scripted: Start) -> None:
+    record = problem("张{problem}", "A", None, text="甲比乙大。{options}")
+    write_jsonl(asking.data, indexed(record))
+    server = scripted(rules=[{"match": "Question 0", "replies": [{"content": "想一想。\n因此答案是：B"}]}])
+    done = asking.answer(server.base_url, language="zh", max_tokens=77, temperature=0.5, top_p=0.9, seed=3)
+    parsed = Problem.from_record(indexed(record)[0])
+    prompts = [render(template("zh"), parsed, question) for question in parsed.questions]
+    first, second = done.rows
+    assert first.pop("seconds") >= 0
+    assert first == {
+        "id": "张{problem}",
+        "question": 0,
+        "prompt": prompts[0],
+        "completion": "想一想。\n因此答案是：B",
+        "answer": "B",
+        "expected": "A",
+        "correct": False,
+        "prompt_tokens": len(prompts[0]),
+        "completion_tokens": 12,
+        "finish_reason": "stop",
+        "model": "m",
+    }
+    assert (second["expected"], second["correct"], second["answer"]) == (None, None, "A"), "an unlabelled question"
+    assert done.summary["questions"] == 2
+    assert done.summary["correct"] == 0
+    assert done.summary["reused"] == 0
+    # the texts stand unchanged in what was sent, braces and all
+    sent = sorted(server.seen(), key=lambda request: prompts.index(request["prompt"]))
+    assert [request["prompt"] for request in sent] == prompts
+    assert "甲比乙大。{options}" in prompts[0]
+    for request in sent:
+        assert (request["model"], request["max_tokens"], request["temperature"], request["top_p"]) == (
+            "m",
+            77,
+            0.5,
+            0.9,
+        )
+    assert sent[0]["seed"] != sent[1]["seed"]
+
+
+def test_answers_stand_in_the_order_of_the_data_and_concurrency_is_bounded(asking: Asking, scripted: Start) -> None:
+    names = [f"p{number}" for number in range(12)]
+    write_jsonl(asking.data, indexed(*(problem(name, "A", "B") for name in names)))
+    slow = [
+        {"match": f"of p{number}?", "replies": [{"content": "The answer is B", "delay": 0.02 * (number % 3)}]}
+        for number in (1, 5, 9)
+    ]
+    server = scripted(rules=[*slow, {"match": "", "replies": [{"content": "The answer is A", "delay": 0.05}]}])
+    done = asking.answer(server.base_url, concurrency=4)
+    assert [(row["id"], row["question"]) for row in done.rows] == [(name, index) for name in names for index in (0, 1)]
+    assert [row["answer"] for row in done.rows if row["id"] in {"p1", "p5", "p9"}] == ["B"] * 6
+    assert max(request["under_way"] for request in server.seen()) == 4
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        [{"status": 429, "error": "slow down"}],
+        [{"status": 500}, {"status": 503}],
+        [{"drop": True}],
+        [{"status": 500}, {"status": 429}, {"drop": True}],
+    ],
+    ids=["429", "500s", "dropped", "all"],
+)
+def test_passing_trouble_is_waited_out(asking: Asking, scripted: Start, trouble: list[dict[str, Any]]) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "B"), problem("q", "A")))
+    server = scripted(rules=[{"match": "of p?", "replies": [*trouble, {"content": "The answer is B"}]}])
+    done = asking.answer(server.base_url)
+    assert letters(done) == ["B", "A"]
+    assert len(read_jsonl(asking.journal)) == 2
+
+
+FAILURES = {
+    "refused": ({"status": 400, "error": "the prompt is too long"}, "the prompt is too long"),
+    "too large": ({"status": 413, "error": "large"}, "large"),
+    "a web page": ({"body": "<html>Bad gateway</html>", "type": "text/html"}, "no completion"),
+    "half a JSON": ({"body": '{"choices": ['}, "no JSON"),
+    "a list": ({"body": "[]"}, "no completion"),
+    "no choices": ({"body": "{}"}, "no completion"),
+    "empty choices": ({"body": '{"choices": []}'}, "no completion"),
+    "null choice": ({"body": '{"choices": [null]}'}, "no completion"),
+    "no message": ({"body": '{"choices": [{}]}'}, "no completion"),
+    "a number for text": ({"content": 7}, "no completion"),
+}
+
+
+@pytest.mark.parametrize(("reply", "reason"), FAILURES.values(), ids=FAILURES)
+def test_a_question_that_fails_does_not_stop_the_others_and_is_asked_again(
+    asking: Asking, scripted: Start, reply: dict[str, Any], reason: str
+) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "B"), problem("q", "A"), problem("r", "A")))
+    server = scripted(rules=[{"match": "of q?", "replies": [reply, {"content": "The answer is A"}]}])
+    done = asking.answer(server.base_url, concurrency=1)
+    assert letters(done) == ["A", None, "A"]
+    assert (done.rows[1]["finish_reason"], done.rows[1]["completion"], done.rows[1]["correct"]) == ("error", "", False)
+    assert reason in done.rows[1]["error"]
+    assert done.summary["failed"] == 1
+    again = asking.answer(server.base_url)
+    assert letters(again) == ["A", "A", "A"]
+    assert [request["prompt"].count("of q?") for request in server.seen()[3:]] == [1], (
+        "only the failed one is asked again"
+    )
+
+
+def test_a_server_that_refuses_everything_is_an_error_and_no_result(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "B", "A")))
+    server = scripted(rules=[{"match": "Question", "replies": [{"status": 400, "error": "context is 512 tokens"}]}])
+    done = asking.answer(server.base_url)
+    assert done.status == 1
+    assert "refused every question" in done.message
+    assert "context is 512 tokens" in done.message
+    assert "max_tokens" in done.message
+
+
+def test_an_empty_completion_is_unreadable_not_failed(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    server = scripted(rules=[{"match": "Question", "replies": [{"content": None}]}])
+    done = asking.answer(server.base_url)
+    assert (done.rows[0]["completion"], done.rows[0]["answer"], done.rows[0]["finish_reason"]) == ("", None, "stop")
+    assert (done.summary["unreadable"], done.summary["failed"]) == (1, 0)
+
+
+def test_a_truncated_completion_is_unreadable_whatever_stands_in_it(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    reply = {"content": "The answer is A. But wait,", "finish_reason": "length"}
+    server = scripted(rules=[{"match": "Question", "replies": [reply]}])
+    done = asking.answer(server.base_url)
+    assert (done.rows[0]["answer"], done.rows[0]["correct"], done.rows[0]["finish_reason"]) == (None, False, "length")
+    assert (done.summary["truncated"], done.summary["correct"]) == (1, 0)
+
+
+def test_a_completion_cut_within_a_character_is_kept(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    server = scripted(rules=[{"match": "Question", "replies": [{"content": "The answer is A \ud83d"}]}])
+    done = asking.answer(server.base_url)
+    assert letters(done) == ["A"]
+    server.stop()
+    assert asking.answer(server.base_url).rows == done.rows
+
+
+def test_a_second_run_asks_nothing_and_needs_no_server(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A", "B"), problem("q", "C")))
+    server = scripted()
+    done = asking.answer(server.base_url)
+    assert len(server.seen()) == 3
+    server.stop()
+    again = asking.answer(server.base_url, concurrency=2, request_timeout=5, ready_timeout=1)
+    assert again.rows == done.rows
+    assert again.summary["reused"] == 3
+    assert again.summary["completion_tokens"] == done.summary["completion_tokens"], "metrics cover old rows too"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": 0.1}, {"max_tokens": 99}, {"top_p": 0.5}, {"seed": 2}, {"language": "zh"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_completions_asks_anew_and_changing_back_asks_nothing(
+    asking: Asking, scripted: Start, change: dict[str, Any]
+) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A", "B")))
+    server = scripted()
+    asking.answer(server.base_url)
+    asking.answer(server.base_url, **change)
+    assert len(server.seen()) == 4
+    asking.answer(server.base_url)
+    assert len(server.seen()) == 4
+
+
+def test_only_new_and_changed_questions_are_asked(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A"), problem("q", "A")))
+    server = scripted()
+    asking.answer(server.base_url)
+    write_jsonl(asking.data, indexed(problem("new", "A"), problem("q", "B"), problem("p", "A", text="Another text.")))
+    done = asking.answer(server.base_url)
+    assert [row["id"] for row in done.rows] == ["new", "q", "p"]
+    asked = {request["prompt"].split("Question: ")[1].split("\n")[0] for request in server.seen()[2:]}
+    assert asked == {"Question 0 of new?", "Question 0 of p?"}
+    assert len(server.seen()) == 4
+    # a label that was corrected is judged anew, without asking
+    assert [row["correct"] for row in done.rows] == [True, False, True]
+
+
+def test_a_run_that_was_broken_off_goes_on_where_it_was(asking: Asking, scripted: Start) -> None:
+    names = [f"p{number}" for number in range(6)]
+    write_jsonl(asking.data, indexed(*(problem(name, "A") for name in names)))
+    server = scripted(rules=[{"match": "of p3?", "replies": [*[{"status": 500}] * 5, {"content": "The answer is C"}]}])
+    broken = asking.answer(server.base_url, concurrency=1)
+    assert broken.status == 1
+    assert "stopped answering" in broken.message
+    assert "run again to go on" in broken.message
+    assert "Traceback" not in broken.message
+    assert len(read_jsonl(asking.journal)) == 3
+    done = asking.answer(server.base_url, concurrency=1)
+    assert letters(done) == ["A", "A", "A", "C", "A", "A"]
+    assert done.summary["reused"] == 3
+    asked = [request["prompt"] for request in server.seen()]
+    assert [sum(f"of {name}?" in prompt for prompt in asked) for name in names] == [1, 1, 1, 6, 1, 1]
+
+
+# --- endpoints that will not do, told before anything is asked
+
+
+def test_an_endpoint_that_is_down_is_told_at_once(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    server = scripted()
+    server.stop()
+    done = asking.answer(server.base_url)
+    assert done.status == 1
+    assert f"{server.base_url}: no OpenAI-compatible server answers there" in done.message
+    assert "mend base_url" in done.message
+
+
+def test_another_models_endpoint_is_refused(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    server = scripted(model="someone-elses")
+    done = asking.answer(server.base_url)
+    assert done.status == 1
+    assert "serves someone-elses, not m" in done.message
+    assert "served_name" in done.message
+    assert not server.started()
+
+
+def test_a_wrong_key_is_told_with_the_variable(
+    asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    server = scripted(key="right")
+    monkeypatch.setenv("MY_KEY", "wrong")
+    done = asking.answer(server.base_url, api_key_env="MY_KEY")
+    assert done.status == 1
+    assert "the key was refused" in done.message
+    assert "MY_KEY" in done.message
+    assert "wrong" not in done.message
+    monkeypatch.setenv("MY_KEY", "right")
+    assert letters(asking.answer(server.base_url, api_key_env="MY_KEY")) == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ({"models": {"body": "<html>hello</html>", "type": "text/html"}}, "no OpenAI-compatible server answers there"),
+        ({"models": {"body": "{"}}, "no OpenAI-compatible server answers there"),
+        ({"models": {"status": 404}}, "no OpenAI-compatible server answers there"),
+        ({"models": {"status": 403}}, "the key was refused"),
+        (
+            {"rules": [{"match": "Hello", "replies": [{"status": 400, "error": "no chat template"}]}]},
+            "no chat template",
+        ),
+        ({"rules": [{"match": "Hello", "replies": [{"body": '{"choices": []}'}]}]}, "holds no choice"),
+        ({"rules": [{"match": "Hello", "replies": [{"status": 503, "error": "loading"}]}]}, "within 1 s"),
+    ],
+    ids=["web page", "half a JSON", "404", "403", "no chat template", "no choice", "never ready"],
+)
+def test_an_endpoint_that_cannot_answer_is_told_before_any_question(
+    asking: Asking, scripted: Start, script: dict[str, Any], message: str
+) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    server = scripted(**script)
+    done = asking.answer(server.base_url, ready_timeout=1)
+    assert done.status == 1
+    assert message in done.message
+    assert not server.seen()
+
+
+def test_an_endpoint_that_is_still_loading_is_waited_for(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    server = scripted(rules=[{"match": "Hello", "replies": [{"status": 503}, {"content": "Hi"}]}])
+    assert letters(asking.answer(server.base_url)) == ["A"]
+
+
+def test_faults_of_files_are_told_before_the_server_is_asked(asking: Asking, scripted: Start) -> None:
+    server = scripted()
+    done = asking.answer(server.base_url)
+    assert done.status == 1
+    assert "data.jsonl: cannot read" in done.message
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    asking.journal.mkdir()
+    done = asking.answer(server.base_url)
+    assert done.status == 1
+    assert "journal.jsonl: cannot write" in done.message
+    assert not server.started()
+
+
+# --- retry
+
+
+def wrong(id: str, *answers: str | None, expected: str = "A") -> list[dict[str, Any]]:
+    """Lines of answers, as step answer writes them."""
+    return [
+        {
+            "id": id,
+            "question": index,
+            "prompt": f"[{id}/{index}]",
+            "answer": answer,
+            "expected": expected,
+            "correct": answer == expected,
+        }
+        for index, answer in enumerate(answers)
+    ]
+
+
+def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attempts(
+    asking: Asking, scripted: Start
+) -> None:
+    write_jsonl(
+        asking.data, indexed(*(problem(name, "A") for name in ["right", "second", "never", "mute", "refused", "first"]))
+    )
+    answers = [
+        *wrong("right", "A"),
+        *wrong("second", "B"),
+        *wrong("never", None),
+        *wrong("mute", "C"),
+        *wrong("refused", "B"),
+        *wrong("first", "D"),
+    ]
+    write_jsonl(asking.answers, answers)
+    good, bad = {"content": "The answer is A"}, {"content": "The answer is B"}
+    server = scripted(
+        rules=[
+            {"match": "[second/0]", "replies": [bad, good, bad]},
+            {"match": "[never/0]", "replies": [bad]},
+            {
+                "match": "[mute/0]",
+                "replies": [{"content": "Hm."}, {"content": "The answer is A", "finish_reason": "length"}],
+            },
+            {"match": "[refused/0]", "replies": [{"status": 400, "error": "too long"}]},
+            {"match": "[first/0]", "replies": [good]},
+        ]
+    )
+    done = asking.retry(server.base_url, attempts=3)
+    rows = {row["id"]: row for row in done.rows}
+    assert list(rows) == ["second", "never", "mute", "refused", "first"], (
+        "the order of the answers; right ones are not asked"
+    )
+    assert {id: row["outcome"] for id, row in rows.items()} == {
+        "second": "solved",
+        "never": "exhausted",
+        "mute": "unreadable",
+        "refused": "failed",
+        "first": "solved",
+    }
+    assert [attempt["answer"] for attempt in rows["second"]["attempts"]] == ["B", "A"], (
+        "it stops at the first right one"
+    )
+    assert [attempt["correct"] for attempt in rows["second"]["attempts"]] == [False, True]
+    assert [attempt["answer"] for attempt in rows["never"]["attempts"]] == ["B"] * 3
+    assert [attempt["finish_reason"] for attempt in rows["mute"]["attempts"]] == ["stop", "length", "length"]
+    assert [attempt["finish_reason"] for attempt in rows["refused"]["attempts"]] == ["error"] * 3
+    assert rows["first"] == {
+        "id": "first",
+        "question": 0,
+        "expected": "A",
+        "first": "D",
+        "outcome": "solved",
+        "attempts": [
+            {
+                "completion": "The answer is A",
+                "answer": "A",
+                "correct": True,
+                "completion_tokens": 15,
+                "finish_reason": "stop",
+            }
+        ],
+    }
+    assert rows["never"]["first"] is None
+    assert {outcome: done.summary[outcome] for outcome in OUTCOMES} == {
+        "solved": 2,
+        "exhausted": 1,
+        "unreadable": 1,
+        "failed": 1,
+    }
+    assert done.summary["attempts"] == len(server.seen()) == 12
+    assert not any("[right/0]" in request["prompt"] for request in server.seen())
+
+
+def test_attempts_differ_in_their_seed_and_take_the_retry_sampling(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A", "A")))
+    write_jsonl(asking.answers, wrong("p", "B", "B"))
+    server = scripted(rules=[{"match": "", "replies": [{"content": "The answer is B"}]}])
+    asking.retry(server.base_url, attempts=4, temperature=0.7, top_p=0.9)
+    seen = server.seen()
+    assert len({request["seed"] for request in seen}) == len(seen) == 8
+    assert {(request["temperature"], request["top_p"]) for request in seen} == {(0.7, 0.9)}
+
+
+def test_a_second_retry_asks_nothing_and_more_attempts_ask_only_the_rest(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A"), problem("q", "A")))
+    write_jsonl(asking.answers, [*wrong("p", "B"), *wrong("q", "B")])
+    bad = {"content": "The answer is B"}
+    server = scripted(
+        rules=[
+            {"match": "[p/0]", "replies": [bad, bad, bad, {"content": "The answer is A"}]},
+            {"match": "[q/0]", "replies": [bad]},
+        ]
+    )
+    two = asking.retry(server.base_url, attempts=2)
+    assert asking.retry(server.base_url, attempts=2, concurrency=1).rows == two.rows
+    assert len(server.seen()) == 4
+    five = asking.retry(server.base_url, attempts=5)
+    assert [(row["outcome"], len(row["attempts"])) for row in five.rows] == [("solved", 4), ("exhausted", 5)]
+    assert [row["attempts"][:2] for row in five.rows] == [row["attempts"] for row in two.rows]
+    assert len(server.seen()) == 9
+    server.stop()
+    # fewer attempts again: what the journal holds, no more than asked for
+    assert asking.retry(server.base_url, attempts=2).rows == two.rows
+
+
+def test_a_retry_that_was_broken_off_goes_on_with_the_attempt_it_was_at(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A")))
+    write_jsonl(asking.answers, wrong("p", "B"))
+    bad, down = {"content": "The answer is B"}, {"status": 500}
+    server = scripted(rules=[{"match": "[p/0]", "replies": [bad, bad, *[down] * 5, {"content": "The answer is A"}]}])
+    assert asking.retry(server.base_url).status == 1
+    done = asking.retry(server.base_url)
+    assert [attempt["answer"] for attempt in done.rows[0]["attempts"]] == ["B", "B", "A"]
+    assert done.summary["reused"] == 2
+    assert len(server.seen()) == 8
+
+
+def test_with_nothing_wrong_no_server_is_needed_and_it_is_said(asking: Asking) -> None:
+    write_jsonl(asking.data, indexed(problem("p", "A", None)))
+    rows = wrong("p", "A", "B")
+    rows[1] |= {"expected": None, "correct": None}
+    write_jsonl(asking.answers, rows)
+    done = asking.retry("http://127.0.0.1:9/v1")
+    assert done.rows == []
+    assert done.summary["questions"] == 0
+    assert "nothing to learn from" in done.message
+
+
+def test_no_language_no_prompt() -> None:
+    with pytest.raises(UserError, match=r"dataset\.language: no prompt for 'fr'; there are en, zh"):
+        template("fr")
