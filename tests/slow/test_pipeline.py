@@ -1,0 +1,172 @@
+"""The whole workflow for real on a part of the puzzles: llama.cpp's server, LLaMA-Factory, GPTQModel, the report."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import REPOSITORY, read_jsonl
+
+pytestmark = pytest.mark.slow
+
+MODEL = Path("results/smollm2-135m")
+VARIANTS = ["base", "self", "self-3bit", "self-4bit"]
+
+
+def snakemake(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", *arguments]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def planned(checkout: Path, *arguments: str) -> dict[str, int]:
+    """The jobs of a dry run by rule."""
+    run = snakemake(checkout, "-n", "--quiet", "host", *arguments)
+    assert run.returncode == 0, run.stdout + run.stderr
+    table = re.search(r"Job stats:\n(.*?)\ntotal", run.stdout, re.DOTALL)
+    rows = [line.split() for line in table[1].splitlines()[2:]] if table else []
+    return {rule: int(count) for rule, count in rows}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the small configuration, run to its end; it shares the built environments."""
+    folder = tmp_path_factory.mktemp("pipeline") / "errata"
+    (folder / "config").mkdir(parents=True)
+    shutil.copy2(REPOSITORY / "Snakefile", folder)
+    for name in ["workflow", "data", "envs", "profiles"]:
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(Path(__file__).with_name("pipeline.yaml"), folder / "config" / "config.yaml")
+    (REPOSITORY / ".envs").mkdir(exist_ok=True)
+    (folder / ".envs").symlink_to(REPOSITORY / ".envs")
+    run = snakemake(folder)
+    print(run.stdout[-20000:], run.stderr[-20000:])
+    assert run.returncode == 0
+    return folder
+
+
+def test_every_variant_is_on_the_leaderboard_with_its_interval(checkout: Path) -> None:
+    with (checkout / "results/leaderboard.csv").open() as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert sorted(rows) == VARIANTS
+    asked = {row["questions"] for row in rows.values()}
+    assert len(asked) == 1
+    for row in rows.values():
+        assert float(row["ci_low"]) <= float(row["accuracy"]) <= float(row["ci_high"])
+        assert float(row["accuracy"]) == pytest.approx(int(row["correct"]) / int(row["questions"]))
+    assert float(rows["self-3bit"]["weights_gib"]) < float(rows["self-4bit"]["weights_gib"])
+    assert float(rows["self-4bit"]["weights_gib"]) < float(rows["self"]["weights_gib"])
+    assert all(("dequantized" in rows[name]["served"]) == ("bit" in name) for name in VARIANTS)
+
+
+def test_the_report_stands_alone_and_says_how_quantized_checkpoints_were_served(checkout: Path) -> None:
+    page = (checkout / "results/report.html").read_text()
+    assert "dequantized" in page
+    assert "McNemar" in page
+    assert not re.search(r'(src|href)="(?!#|data:)', page)
+    assert not re.search(r"url\((?!#|[\"']?data:)", page)
+
+
+def test_exactly_the_first_wrong_questions_are_retried_and_the_solved_ones_trained_on(checkout: Path) -> None:
+    answers = read_jsonl(checkout / MODEL / "answers/train.jsonl")
+    retries = read_jsonl(checkout / MODEL / "retries/self.jsonl")
+    wrong = [(row["id"], row["question"]) for row in answers if not row["correct"]]
+    assert [(row["id"], row["question"]) for row in retries] == wrong
+    solved = {(row["id"], row["question"]): row["attempts"][-1] for row in retries if row["outcome"] == "solved"}
+    assert all(attempt["correct"] for attempt in solved.values())
+    training = json.loads((checkout / MODEL / "sft/self.json").read_text())
+    prompts = {(row["id"], row["question"]): row["prompt"] for row in answers}
+    assert {(row["id"], row["question"]): (row["instruction"], row["output"]) for row in training} == {
+        key: (prompts[key], attempt["completion"]) for key, attempt in solved.items()
+    }
+
+
+def test_the_labels_are_the_corrected_ones(checkout: Path) -> None:
+    with (checkout / "results/data/train.changes.csv").open() as file:
+        changes = [row for row in csv.DictReader(file) if row["action"] == "answer"]
+    labels = {
+        (record["id"], question["index"]): question["answer"]
+        for record in read_jsonl(checkout / "results/data/train.jsonl")
+        for question in record["questions"]
+    }
+    inside = [row for row in changes if (row["id"], int(row["question"])) in labels]
+    assert inside
+    assert all(labels[row["id"], int(row["question"])] == row["new"] for row in inside)
+
+
+def test_calibration_never_sees_the_test_split(checkout: Path) -> None:
+    test_ids = {record["id"] for record in read_jsonl(checkout / "results/data/test.jsonl")}
+    texts = json.loads((checkout / MODEL / "calibration/self.json").read_text())
+    assert texts
+    assert not test_ids & {text["id"] for text in texts}
+
+
+def test_checkpoints_are_complete_and_hold_no_pickles(checkout: Path) -> None:
+    for folder in ["base/checkpoint", "tuned/self", "quantized/self-3bit", "quantized/self-4bit"]:
+        names = {path.name for path in (checkout / MODEL / folder).iterdir()}
+        assert {"config.json", "tokenizer.json"} <= names
+        assert any(name.endswith(".safetensors") for name in names)
+        assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in names)
+    for bits in (3, 4):
+        config = json.loads((checkout / MODEL / f"quantized/self-{bits}bit/config.json").read_text())
+        settings = config["quantization_config"]
+        assert (settings["bits"], settings["sym"], settings["desc_act"]) == (bits, True, False)
+
+
+def test_submissions_are_the_input_records_with_answers(checkout: Path) -> None:
+    given = read_jsonl(checkout / "data/puzzles/test.jsonl")[:8]
+    for variant in VARIANTS:
+        submitted = read_jsonl(checkout / MODEL / f"submission/{variant}/test.jsonl")
+        assert [record["id"] for record in submitted] == [record["id"] for record in given]
+        for ours, theirs in zip(submitted, given, strict=True):
+            assert ours["problem"] == theirs["problem"]
+            for question, original in zip(ours["questions"], theirs["questions"], strict=True):
+                letters = "ABCDEFGHIJ"[: len(original["options"])]
+                assert question["answer"] is None or question["answer"] in letters
+                assert {**question, "answer": original["answer"]} == original
+
+
+def test_afterwards_nothing_is_to_be_done_and_nothing_runs(checkout: Path) -> None:
+    assert planned(checkout) == {}
+    commands = [
+        (process / "cmdline").read_bytes().decode(errors="replace")
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit() and (process / "cmdline").exists() and (process / "cwd").readlink() == checkout
+    ]
+    assert commands == []
+
+
+def test_one_target_by_its_path_makes_only_that(checkout: Path) -> None:
+    target = str(MODEL / "quantized/self-3bit")
+    assert planned(checkout, target) == {}
+    assert planned(checkout, "--forcerun", "quantize", "--", target) == {"quantize": 1}
+
+
+def test_a_changed_setting_makes_only_what_depends_on_it_again(checkout: Path) -> None:
+    again = planned(checkout, "--config", 'quantize={"samples": 5}')
+    assert again["quantize"] == 2
+    assert not {"answer", "retry", "train", "merge_lora", "convert_gguf"} & set(again)
+    assert planned(checkout, "--config", 'generate={"concurrency": 4}') == {}
+    again = planned(checkout, "--config", 'generate={"attempts": 2}')
+    assert again["retry"] == 1
+    assert "answer" not in again
+
+
+def test_answering_again_asks_nothing_twice(checkout: Path) -> None:
+    answers = checkout / MODEL / "answers/test.jsonl"
+    before = answers.read_text()
+    run = snakemake(checkout, "--forcerun", "answer", "--", str(answers.relative_to(checkout)))
+    assert run.returncode == 0, run.stderr
+    assert answers.read_text() == before
+    summary = json.loads(answers.with_suffix(".summary.json").read_text())
+    assert summary["reused"] == summary["questions"]
+
+
+def test_snakemakes_own_report(checkout: Path) -> None:
+    run = snakemake(checkout, "--report", "report.zip")
+    assert run.returncode == 0, run.stderr
+    assert (checkout / "report.zip").stat().st_size > 10_000
