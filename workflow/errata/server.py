@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import functools
 import json
 import os
 import secrets
@@ -105,7 +106,7 @@ def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
             stdin=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=functools.partial(_die_with_parent, os.getpid()),
         )
     server = Server(f"http://127.0.0.1:{port}/v1", key, spec.model, log, process)
     previous = signal.signal(signal.SIGTERM, _terminate)
@@ -234,9 +235,11 @@ def _terminate(signum: int, _frame: object) -> None:
     raise SystemExit(128 + signum)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """In the child: the kernel ends the server when the step is killed without a chance to clean up."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)  # the step was killed before the kernel was told
 
 
 def _tail(log: Path | None) -> str:
