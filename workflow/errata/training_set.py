@@ -19,20 +19,20 @@ def run(arguments: argparse.Namespace) -> None:
     """Write exactly the solved questions: the prompt that was asked, and the attempt that was right.
 
     Raises:
-        UserError: no question was solved, so there is nothing to train on.
+        UserError: no question was solved, so there is nothing to train on; or the files do not belong together.
     """
     prompts = {Key(row["id"], row["question"]): row["prompt"] for row in read_jsonl(arguments.answers)}
-    rows = [
-        {
-            "id": row["id"],
-            "question": row["question"],
-            "instruction": prompts[Key(row["id"], row["question"])],
-            "input": "",
-            "output": row["attempts"][-1]["completion"],
-        }
-        for row in read_jsonl(arguments.retries)
-        if row["outcome"] == "solved"
-    ]
+    rows = []
+    for number, row in enumerate(read_jsonl(arguments.retries), 1):
+        key = Key(row["id"], row["question"])
+        if key not in prompts:
+            raise UserError(
+                f"{arguments.retries}:{number}: question {key.question} of problem {key.id!r} is not in "
+                f"{arguments.answers}. Give the answers that these retries were made from."
+            )
+        if row["outcome"] == "solved":
+            output = row["attempts"][-1]["completion"]
+            rows.append({**key._asdict(), "instruction": prompts[key], "input": "", "output": output})
     if not rows:
         raise UserError(
             f"{arguments.retries}: no first-wrong question was solved, so there is nothing to train on. "
