@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -9,17 +10,13 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = os.path.join(workflow.basedir, "workflow")
 sys.path.insert(0, PACKAGE)
 # jobs find the package wherever they run, in any of the environments
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [PACKAGE, os.environ.get("PYTHONPATH")])
-)
+shell.prefix(f"export PYTHONPATH={shlex.quote(PACKAGE)}; ")
 
 from errata.config import validated
 from errata.errors import UserError
 
 try:
-    CONFIG = validated(
-        config, ", ".join(map(str, workflow.configfiles)) or "configuration"
-    )
+    CONFIG = validated(config, ", ".join(map(str, workflow.configfiles)) or "configuration")
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -45,11 +42,7 @@ def variants(model):
 
 def bits_of(variant):
     """3 of self-3bit; None where nothing is quantized."""
-    return (
-        int(variant[: -len("bit")].rsplit("-", 1)[1])
-        if variant.endswith("bit")
-        else None
-    )
+    return int(variant[: -len("bit")].rsplit("-", 1)[1]) if variant.endswith("bit") else None
 
 
 def engine(model, variant):
@@ -57,9 +50,7 @@ def engine(model, variant):
     if variant == "base":
         return settings["engine"]
     own = "vllm" if HARDWARE == "cuda" else "llamacpp"
-    return settings["tuned_engine"] or (
-        own if settings["engine"] == "endpoint" else settings["engine"]
-    )
+    return settings["tuned_engine"] or (own if settings["engine"] == "endpoint" else settings["engine"])
 
 
 def serve_environment(model, variant="base"):
@@ -95,11 +86,7 @@ def served_weights(model, variant):
         return []
     if kind == "llamacpp":
         shipped = variant == "base" and ships_gguf(model)
-        return (
-            f"results/{model}/base/model.gguf"
-            if shipped
-            else f"results/{model}/served/{variant}.gguf"
-        )
+        return f"results/{model}/base/model.gguf" if shipped else f"results/{model}/served/{variant}.gguf"
     if bits and HARDWARE == "cpu":
         return f"results/{model}/dequantized/{variant}"
     return full_checkpoint(model, variant)
@@ -114,11 +101,7 @@ def full_checkpoint(model, variant):
 
 def sized_weights(model, variant):
     """What a variant weighs: the quantized checkpoint itself, even where a CPU serves it dequantized."""
-    return (
-        full_checkpoint(model, variant)
-        if bits_of(variant)
-        else served_weights(model, variant)
-    )
+    return full_checkpoint(model, variant) if bits_of(variant) else served_weights(model, variant)
 
 
 def served_as(model, variant):
@@ -135,13 +118,9 @@ def server_flags(model, variant):
     settings = CONFIG["models"][model]
     options = settings["serve"]
     if variant != "base":
-        options = (
-            settings["serve_tuned"] if settings["serve_tuned"] is not None else options
-        )
+        options = settings["serve_tuned"] if settings["serve_tuned"] is not None else options
         options = settings["serve_quantized"].get(str(bits_of(variant)), options)
-    name = (
-        settings["served_name"] or model if variant == "base" else f"{model}-{variant}"
-    )
+    name = settings["served_name"] or model if variant == "base" else f"{model}-{variant}"
     flags = ["--engine", engine(model, variant), "--model", name]
     flags += [
         "--server-options",
@@ -178,9 +157,65 @@ def sampling_flags(retry=False):
 
 
 def remote_code_flag(model):
-    return (
-        ["--trust-remote-code"] if CONFIG["models"][model]["trust_remote_code"] else []
-    )
+    return ["--trust-remote-code"] if CONFIG["models"][model]["trust_remote_code"] else []
+
+
+def other_splits(wildcards):
+    """The other splits' files: corrections may name their ids. A change there does not make this split anew."""
+    return ancient([CONFIG["dataset"][split] for split in SPLITS if split != wildcards.split])
+
+
+def fix_flags(wildcards):
+    dataset = CONFIG["dataset"]
+    flags = ["--corrections", dataset["corrections"]] if dataset["corrections"] else []
+    flags += ["--take", dataset["take"][wildcards.split]] if wildcards.split in dataset["take"] else []
+    return flags + (["--labelled"] if wildcards.split == "train" else [])
+
+
+def fetch_flags(wildcards):
+    settings = CONFIG["models"][wildcards.model]
+    flags = ["--source", settings["source"]]
+    flags += ["--revision", settings["revision"]] if settings["revision"] else []
+    return flags + (["--sha256", settings["sha256"]] if settings["sha256"] else [])
+
+
+def variant_of(wildcards):
+    return wildcards.get("variant", "base")
+
+
+def asking_weights(wildcards):
+    return served_weights(wildcards.model, variant_of(wildcards))
+
+
+def asking_environment(wildcards):
+    return ready(serve_environment(wildcards.model, variant_of(wildcards)))
+
+
+def asking_python(wildcards):
+    return python(serve_environment(wildcards.model, variant_of(wildcards)))
+
+
+def asking_server(wildcards, input):
+    flags = server_flags(wildcards.model, variant_of(wildcards))
+    return flags + (["--weights", str(input.weights)] if input.weights else [])
+
+
+def answer_name(wildcards):
+    return f"answer-{variant_of(wildcards)}-{wildcards.split}"
+
+
+def plain_checkpoint(wildcards):
+    """The checkpoint that becomes a GGUF file: a quantized one is dequantized first."""
+    if bits_of(wildcards.variant):
+        return f"results/{wildcards.model}/dequantized/{wildcards.variant}"
+    return full_checkpoint(wildcards.model, wildcards.variant)
+
+
+def used_environments():
+    """The environments of this configuration, whose versions the report shows."""
+    serving = {serve_environment(model, variant) for model in MODELS for variant in variants(model)}
+    training = {f"train-{HARDWARE}", f"quantize-{HARDWARE}"} if TRAINED else set()
+    return sorted({"serve-cpu"} | serving | training)
 
 
 wildcard_constraints:

@@ -1,24 +1,6 @@
 # The questions: validated and corrected before any model is started.
 
 
-def other_splits(wildcards):
-    """The other splits' files: corrections may name their ids. A change there does not make this split anew."""
-    return ancient(
-        [CONFIG["dataset"][split] for split in SPLITS if split != wildcards.split]
-    )
-
-
-def fix_flags(wildcards):
-    dataset = CONFIG["dataset"]
-    flags = ["--corrections", dataset["corrections"]] if dataset["corrections"] else []
-    flags += (
-        ["--take", dataset["take"][wildcards.split]]
-        if wildcards.split in dataset["take"]
-        else []
-    )
-    return flags + (["--labelled"] if wildcards.split == "train" else [])
-
-
 rule fix:
     input:
         data=lambda wildcards: CONFIG["dataset"][wildcards.split],

@@ -1,31 +1,6 @@
 # The wrong-questions loop: answer everything, ask what was wrong again until right, keep the right answers.
 
 
-def variant_of(wildcards):
-    return wildcards.get("variant", "base")
-
-
-def asking_weights(wildcards):
-    return served_weights(wildcards.model, variant_of(wildcards))
-
-
-def asking_environment(wildcards):
-    return ready(serve_environment(wildcards.model, variant_of(wildcards)))
-
-
-def asking_python(wildcards):
-    return python(serve_environment(wildcards.model, variant_of(wildcards)))
-
-
-def asking_server(wildcards, input):
-    flags = server_flags(wildcards.model, variant_of(wildcards))
-    return flags + (["--weights", str(input.weights)] if input.weights else [])
-
-
-def answer_name(wildcards):
-    return f"answer-{variant_of(wildcards)}-{wildcards.split}"
-
-
 rule answer:
     input:
         data="results/data/{split}.jsonl",

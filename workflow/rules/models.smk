@@ -3,13 +3,6 @@
 GGUF_MODELS = [model for model in MODELS if ships_gguf(model)]
 
 
-def fetch_flags(wildcards):
-    settings = CONFIG["models"][wildcards.model]
-    flags = ["--source", settings["source"]]
-    flags += ["--revision", settings["revision"]] if settings["revision"] else []
-    return flags + (["--sha256", settings["sha256"]] if settings["sha256"] else [])
-
-
 rule fetch_gguf:
     output:
         "results/{model}/base/model.gguf",

@@ -4,32 +4,15 @@
 TRAINED = [model for model in MODELS if CONFIG["models"][model]["source"]]
 
 
-def used_environments():
-    """The environments of this configuration, whose versions the report shows."""
-    serving = {
-        serve_environment(model, variant)
-        for model in MODELS
-        for variant in variants(model)
-    }
-    training = {f"train-{HARDWARE}", f"quantize-{HARDWARE}"} if TRAINED else set()
-    return sorted({"serve-cpu"} | serving | training)
-
-
 rule report:
     input:
-        scores=[
-            f"results/{model}/scores/{variant}/test.json"
-            for model in MODELS
-            for variant in variants(model)
-        ],
+        scores=[f"results/{model}/scores/{variant}/test.json" for model in MODELS for variant in variants(model)],
         retries=expand(
             "results/{model}/retries/{strategy}.jsonl",
             model=TRAINED,
             strategy=STRATEGIES,
         ),
-        adapters=expand(
-            "results/{model}/adapter/{strategy}", model=TRAINED, strategy=STRATEGIES
-        ),
+        adapters=expand("results/{model}/adapter/{strategy}", model=TRAINED, strategy=STRATEGIES),
         leaks="results/data/leaks.csv",
         template="workflow/report/report.html.j2",
         environment=ready("serve-cpu"),

@@ -1,13 +1,6 @@
 # Every variant answers the questions; what it got right is counted, and its answers are exported.
 
 
-def plain_checkpoint(wildcards):
-    """The checkpoint that becomes a GGUF file: a quantized one is dequantized first."""
-    if bits_of(wildcards.variant):
-        return f"results/{wildcards.model}/dequantized/{wildcards.variant}"
-    return full_checkpoint(wildcards.model, wildcards.variant)
-
-
 rule gguf:
     input:
         full=plain_checkpoint,
@@ -59,9 +52,7 @@ rule score:
         "results/benchmarks/{model}/score-{variant}-{split}.tsv"
     params:
         python=python("serve-cpu"),
-        full=lambda wildcards, input: (
-            ["--checkpoint", str(input.weights)] if input.weights else []
-        ),
+        full=lambda wildcards, input: (["--checkpoint", str(input.weights)] if input.weights else []),
         served=lambda wildcards: served_as(wildcards.model, wildcards.variant),
     message:
         "Scoring {wildcards.variant} of {wildcards.model} on {wildcards.split}"
