@@ -9,8 +9,9 @@ from snakemake.exceptions import WorkflowError
 
 PACKAGE = os.path.join(workflow.basedir, "workflow")
 sys.path.insert(0, PACKAGE)
-# jobs find the package wherever they run, in any of the environments
-shell.prefix(f"export PYTHONPATH={shlex.quote(PACKAGE)}; ")
+# Jobs find the package wherever they run, in any of the environments. A prefix takes the place of Snakemake's own, which
+# is what makes `STEP | tee` fail when STEP does.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(PACKAGE)}; ")
 
 from errata.config import validated
 from errata.errors import UserError
