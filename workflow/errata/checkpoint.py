@@ -4,6 +4,7 @@ import argparse
 import json
 import mmap
 import os
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -18,6 +19,19 @@ STUBS = Path(__file__).resolve().parents[2] / "envs" / "stubs"
 STRING = 8  # GGUF's number for that type
 SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")  # llama.cpp's names
 END_OF_TURN = "<|im_end|>"  # ChatML: a turn ends here, whatever the file calls its end of text
+
+# The files that a checkpoint inherits from the one it was made of.
+TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "generation_config.json",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +129,18 @@ def read_string(gguf: Path, key: str) -> str | None:
         start += 8 + len(name)
         kind, length = struct.unpack_from("<IQ", data, start)
         return data[start + 12 : start + 12 + length].decode() if kind == STRING else None
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Give a checkpoint the tokenizer, chat template and generation settings of the one it was made of.
+
+    Trainer and quantizer write their own versions, changed by what they set for their work.
+    """
+    for pattern in TOKENIZER:
+        for written in target.glob(pattern):
+            written.unlink()
+        for path in source.glob(pattern):
+            shutil.copyfile(path, target / path.name)
 
 
 def _drop_places(path: Path) -> None:

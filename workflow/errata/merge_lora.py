@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from errata.checkpoint import copy_tokenizer
 from errata.errors import Faults, UserError
 from errata.fetch import check_checkpoint
 from errata.files import read_json, write_text
@@ -17,18 +17,6 @@ from errata.processes import running, tail
 
 # What can be chosen, with our values: on the CPU, since a merge computes little but needs room for all weights.
 SETTINGS: dict[str, Any] = {"export_size": 4, "export_device": "cpu"}
-# Taken from the base model as they are. The trainer would write its own version, with what it set for training.
-TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "generation_config.json",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,11 +80,7 @@ def merge(
             status = process.wait()
         if status != 0 or not any(folder.glob("*.safetensors")):
             raise UserError(f"LLaMA-Factory's export failed with status {status}. The end of its output:\n{tail(log)}")
-        for pattern in TOKENIZER:
-            for written in folder.glob(pattern):
-                written.unlink()
-            for path in base.glob(pattern):
-                shutil.copyfile(path, folder / path.name)
+        copy_tokenizer(base, folder)
         (folder / "Modelfile").unlink(missing_ok=True)  # for Ollama
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 _PR_SET_PDEATHSIG = 1
 
@@ -76,6 +77,28 @@ def descendants(pid: int) -> list[int]:
         found += new
         waiting += new
     return found
+
+
+@contextmanager
+def diverted(log: Path) -> Iterator[IO[str]]:
+    """Send what this process and its libraries print to a file, while the block lasts.
+
+    Gives the real standard error, for messages that are to be seen.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    with log.open("ab") as file, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+        try:
+            yield terminal
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, original in zip((1, 2), kept, strict=True):
+                os.dup2(original, number)
+                os.close(original)
 
 
 def tail(log: Path, lines: int = 25) -> str:

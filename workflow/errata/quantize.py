@@ -1,268 +1,221 @@
-"""Step quantize: GPTQ at a few bits with GPTQModel, on a CPU or a GPU."""
+"""Step quantize: GPTQ at a few bits with GPTQModel."""
 
 import argparse
-import contextlib
-import io
+import csv
 import json
-import math
 import os
 import random
-import re
-import shutil
-import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from errata import weights
+from errata.checkpoint import copy_tokenizer
 from errata.errors import UserError
 from errata.fetch import check_checkpoint
 from errata.files import read_json, write_json
 from errata.folders import whole
-from errata.progress import Progress
-from errata.weights import size_gib, weight_files
+from errata.processes import diverted, tail
 
-BITS = (2, 3, 4, 8)
-GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)  # what GPTQModel takes
-BATCH_TOKENS = 2048
-SHARD = "4GB"
-# Files that come with the weights in a checkpoint's folder; the quantized folder gets the same ones.
-COMPANIONS = (
-    "tokenizer*",
-    "*.jinja",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "generation_config.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-)
-CODE = ("*.py",)  # only with --trust-remote-code
+GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)
+_LOG = "quantize_log.csv"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a Hugging Face checkpoint")
-    parser.add_argument("--calibration", type=Path, required=True, help="results/{model}/calibration/{strategy}.json")
-    parser.add_argument("--bits", type=int, choices=BITS, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a full checkpoint")
+    parser.add_argument("--calibration", type=Path, required=True, help="JSON array of {id, question, text}")
+    parser.add_argument("--bits", type=int, choices=[2, 3, 4, 8], required=True)
     parser.add_argument("--group-size", type=int, default=128, help="weights that share a scale")
-    parser.add_argument("--samples", type=int, required=True, help="calibration texts at most")
-    parser.add_argument("--max-length", type=int, default=2048, help="tokens of a text at most")
-    parser.add_argument("--seed", type=int, default=1, help="of the windows cut out of longer texts")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: the cores this process may use)")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the GPTQ checkpoint")
+    parser.add_argument("--samples", type=int, default=1024, help="number of calibration texts at most")
+    parser.add_argument("--max-length", type=int, default=256, help="tokens of a text at most")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the quantized checkpoint")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Quantize a checkpoint's decoder layers; embeddings and norms stay in 16 bits.
-
-    Raises:
-        UserError: no weights, a group size that does not fit them, or no calibration texts.
-    """
-    started = time.monotonic()
     check_checkpoint(arguments.checkpoint)
-    config = read_json(arguments.checkpoint / "config.json")
-    if "quantization_config" in config:
-        raise UserError(f"{arguments.checkpoint}: is quantized already. Give the checkpoint it was made from.")
-    layers = layer_shapes(arguments.checkpoint)
-    check_group_size(arguments.checkpoint, layers, arguments.group_size)
-    texts = calibration_texts(arguments.calibration, arguments.samples)
-    threads = arguments.threads or len(os.sched_getaffinity(0))
-    set_environment(threads)
-    with whole(arguments.output) as folder:
-        quantize(arguments, config, texts, threads, folder)
-    before, after = size_gib(arguments.checkpoint), size_gib(arguments.output)
-    print(
-        f"{arguments.output}: {before:.3f} GiB became {after:.3f} GiB in {time.monotonic() - started:.0f} s",
-        file=sys.stderr,
+    check_group_size(arguments.checkpoint, arguments.group_size)
+    texts = read_texts(arguments.calibration)[: arguments.samples]
+    quantize(
+        arguments.checkpoint,
+        texts,
+        arguments.output,
+        bits=arguments.bits,
+        group_size=arguments.group_size,
+        max_length=arguments.max_length,
+        seed=arguments.seed,
+        trust_remote_code=arguments.trust_remote_code,
     )
 
 
-def tensor_shapes(file: Path) -> dict[str, list[int]]:
-    """Names and shapes of the tensors in a safetensors file, read from its header alone.
+def read_texts(calibration: Path) -> list[str]:
+    """The texts of a calibration file."""
+    rows = read_json(calibration)
+    texts = [row["text"] for row in rows if isinstance(row, dict) and row.get("text")] if isinstance(rows, list) else []
+    if not texts:
+        raise UserError(f"{calibration}: no texts, so there is nothing to calibrate on. Delete it and run again.")
+    return texts
 
-    Raises:
-        UserError: it is no safetensors file.
+
+def input_sizes(checkpoint: Path) -> dict[int, str]:
+    """The input sizes of the linear layers in the model's blocks, each with one layer's name.
+
+    Read from the headers of the weight files, without loading them.
     """
-    try:
+    sizes: dict[int, str] = {}
+    for file in weights.weight_files(checkpoint):
         with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > file.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        raise UserError(f"{file}: not a readable safetensors file ({error}). Fetch or make it again.") from error
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        for name, tensor in header.items():
+            shape = tensor.get("shape", [])
+            if ".layers." in name and name.endswith(".weight") and len(shape) == 2:
+                sizes.setdefault(shape[1], name.removesuffix(".weight"))
+    return sizes
 
 
-def layer_shapes(checkpoint: Path) -> dict[str, list[int]]:
-    """The weight matrices of numbered layers, which are those that GPTQ quantizes.
-
-    Raises:
-        UserError: there are none.
-    """
-    found = {
-        name: shape
-        for file in weight_files(checkpoint)
-        for name, shape in tensor_shapes(file).items()
-        if len(shape) == 2 and name.endswith(".weight") and re.search(r"\.\d+\.", name)
-    }
-    if not found:
-        raise UserError(f"{checkpoint}: no layers with weight matrices, so there is nothing to quantize.")
-    return found
-
-
-def check_group_size(checkpoint: Path, layers: Mapping[str, Sequence[int]], group_size: int) -> None:
-    """Refuse a group size that does not divide the input sizes of the layers, and name those that do.
-
-    Raises:
-        UserError: it does not divide them, or GPTQModel does not know it.
-    """
-    inputs = sorted({shape[1] for shape in layers.values()})
-    fitting = [size for size in GROUP_SIZES if math.gcd(*inputs) % size == 0]
-    if group_size not in fitting:
-        sizes = ", ".join(map(str, fitting)) or "none: GPTQ cannot quantize this model"
+def check_group_size(checkpoint: Path, group_size: int) -> None:
+    """Raise a UserError with the sizes that are possible, before anything is loaded."""
+    sizes = input_sizes(checkpoint)
+    if group_size == -1:
+        return
+    uneven = [f"{name} has {size} inputs" for size, name in sizes.items() if group_size < 1 or size % group_size]
+    if uneven:
+        fitting = [str(one) for one in GROUP_SIZES if all(size % one == 0 for size in sizes)]
         raise UserError(
-            f"quantize.group_size: {group_size} does not fit {checkpoint}, whose layers have the input sizes "
-            f"{', '.join(map(str, inputs))}. Group sizes that fit: {sizes}."
+            f"quantize.group_size: {group_size} does not divide the layers of {checkpoint} ({'; '.join(uneven)}). "
+            f"Sizes that do: {', '.join(fitting) or 'none'}; -1 for one scale a row."
         )
 
 
-def calibration_texts(path: Path, samples: int) -> list[str]:
-    """The first `samples` texts of a calibration file.
-
-    Raises:
-        UserError: there are none.
-    """
-    rows = read_json(path)
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "text" in row for row in rows):
-        raise UserError(f"{path}: no calibration texts. Delete it and run again to make it anew.")
-    return [row["text"] for row in rows[:samples]]
-
-
-def windows(token_rows: Sequence[Sequence[int]], max_length: int, seed: int) -> list[list[int]]:
-    """Each row of tokens, or a window of `max_length` tokens out of it at a random place.
-
-    Not always the beginning: that is the same instruction in every text, and the reasoning stands at the end.
-    """
+def windows(rows: Sequence[list[int]], max_length: int, seed: int) -> list[list[int]]:
+    """Cut each row of tokens that is too long to a random stretch of `max_length` tokens."""
     chance = random.Random(seed)
     cut = []
-    for row in token_rows:
-        start = chance.randint(0, max(len(row) - max_length, 0))
-        cut.append(list(row[start : start + max_length]))
+    for row in rows:
+        start = chance.randint(0, len(row) - max_length) if len(row) > max_length else 0
+        cut.append(row[start : start + max_length])
     return cut
 
 
-def set_environment(threads: int) -> None:
-    """Settings that the libraries read when they are imported."""
-    os.environ.update(
-        HF_HUB_OFFLINE="1",
-        TRANSFORMERS_OFFLINE="1",
-        TOKENIZERS_PARALLELISM="false",
-        OMP_NUM_THREADS=str(threads),
-        # It wants two workers at least, and has one by default on two cores: ValueError.
-        GPTQMODEL_CPU_WORKERS=str(max(2, threads)),
-        # Packing in C++ would be compiled first, for minutes; in torch it takes milliseconds a layer.
-        GPTQMODEL_DISABLE_PACK_EXT="1",
-    )
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")
-
-
 def quantize(
-    arguments: argparse.Namespace, config: dict[str, Any], texts: list[str], threads: int, folder: Path
+    checkpoint: Path,
+    texts: Sequence[str],
+    output: Path,
+    *,
+    bits: int,
+    group_size: int,
+    max_length: int,
+    seed: int,
+    trust_remote_code: bool = False,
 ) -> None:
-    """Run GPTQModel and write the complete checkpoint into `folder`."""
-    with quiet():
-        import torch
-        from gptqmodel import GPTQModel, QuantizeConfig
+    """Write a symmetric GPTQ checkpoint, complete with configuration, tokenizer and chat template.
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(arguments.seed)
-    cuda = torch.cuda.is_available()
-    settings = QuantizeConfig(
-        bits=arguments.bits,
-        group_size=arguments.group_size,
+    `desc_act` stays off, since the fast kernels refuse it; groups are ordered by activation instead
+    (act_group_aware). `quantize_log.csv` has each module's loss.
+
+    Raises:
+        UserError: GPTQModel failed; with the end of its output.
+    """
+    prepare_environment(os.environ, os.cpu_count() or 1)
+    with whole(output) as folder:
+        log = folder.parent / "gptqmodel.log"
+        # GPTQModel draws its progress with thousands of half lines, terminal or not
+        with diverted(log) as terminal:
+            started = time.monotonic()
+
+            def say(text: str) -> None:
+                print(f"quantize: {text}, {time.monotonic() - started:.0f} s", file=terminal, flush=True)
+
+            try:
+                _quantize(checkpoint, texts, folder, bits, group_size, max_length, seed, trust_remote_code, say)
+            except (RuntimeError, ValueError, NotImplementedError, TypeError, KeyError, AttributeError) as error:
+                raise UserError(
+                    f"{checkpoint}: GPTQModel failed ({error}). The end of its output:\n{tail(log)}"
+                ) from error
+        finish(checkpoint, folder)
+
+
+def prepare_environment(environ: Any, cpus: int) -> None:
+    """Settings that GPTQModel takes from environment variables only, before it is imported."""
+    environ.setdefault("HF_HUB_OFFLINE", "1")
+    environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+    if cpus < 3:
+        # its own choice, half the cores, is too small for its thread pool then, and it stops
+        environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+    # The packed weights are the same bit by bit without the C++ extension, which costs a compiler and 30 to 150 s.
+    environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
+
+
+def _quantize(
+    checkpoint: Path,
+    texts: Sequence[str],
+    folder: Path,
+    bits: int,
+    group_size: int,
+    max_length: int,
+    seed: int,
+    trust_remote_code: bool,
+    say: Any,
+) -> None:
+    import torch
+    from gptqmodel import GPTQModel, QuantizeConfig
+    from transformers import AutoTokenizer
+
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=trust_remote_code)
+    # the texts hold the template's own tokens already
+    rows = windows([tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts], max_length, seed)
+    config = QuantizeConfig(
+        bits=bits,
+        group_size=group_size,
         sym=True,
         desc_act=False,
-        device="cuda" if cuda else "cpu",
-        offload_to_disk=cuda,
+        act_group_aware=True,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        # beside the output, since a temporary folder may be too small for a whole model
+        offload_to_disk_path=str(folder.parent / "offload"),
     )
-    with quiet():
-        model = GPTQModel.load(
-            str(arguments.checkpoint.resolve()),
-            settings,
-            trust_remote_code=arguments.trust_remote_code,
-            # Most CPUs compute in fp32 several times as fast as in bf16.
-            **({} if cuda else {"dtype": torch.float32}),
-        )
-        rows = model.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        calibration = [
-            {"input_ids": torch.tensor([row]), "attention_mask": torch.ones(1, len(row), dtype=torch.long)}
-            for row in windows(rows, arguments.max_length, arguments.seed)
-            if row
-        ]
-    longest = max(row["input_ids"].shape[1] for row in calibration)
-    progress = Progress(f"quantize to {arguments.bits} bits, layers", config.get("num_hidden_layers", 0), every=10)
+    model = GPTQModel.load(str(checkpoint.resolve()), config, trust_remote_code=trust_remote_code, dtype=torch.bfloat16)
+    layers = model.model.config.get_text_config().num_hidden_layers
+    say(f"{len(rows)} texts, {sum(map(len, rows))} tokens, {layers} layers, {bits} bits")
 
-    def layer_complete(layer_idx: int, submodule_finalized: bool) -> None:  # noqa: ARG001 (its names)
+    def layer_complete(*, layer_idx: int, submodule_finalized: bool) -> None:
         if not submodule_finalized:
-            progress.step()
+            say(f"layer {layer_idx + 1}/{layers}")
 
     model.layer_callback = layer_complete
-    with quiet():
-        model.quantize(calibration, batch_size=max(1, BATCH_TOKENS // longest), calibration_data_min_length=1)
-        progress.close()
-        model.save(str(folder), max_shard_size=SHARD)
-    finish(arguments.checkpoint, folder, arguments.trust_remote_code)
+    model.quantize(
+        [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows],
+        # an eighth of the time less than one by one
+        batch_size=max(1, min(8, 4096 // max_length)),
+    )
+    model.save(str(folder), max_shard_size="4GB")
+    say("saved")
 
 
-def finish(checkpoint: Path, folder: Path, trust_remote_code: bool) -> None:
-    """Make the saved folder complete and free of traces: the checkpoint's own tokenizer, weights in 16 bits."""
-    import torch
-    from safetensors.torch import load_file, save_file
+def finish(checkpoint: Path, folder: Path) -> None:
+    """Check what GPTQModel wrote, give it the original's tokenizer, and leave out this machine's paths.
 
-    copy_companions(checkpoint, folder, trust_remote_code)
-    for file in weight_files(folder):
-        tensors = load_file(file)
-        if any(tensor.dtype == torch.float32 for tensor in tensors.values()):
-            tensors = {
-                name: tensor.to(torch.bfloat16) if tensor.dtype == torch.float32 else tensor
-                for name, tensor in tensors.items()
-            }
-            save_file(tensors, file, metadata={"format": "pt"})
-    config = read_json(folder / "config.json")
-    if config.get("dtype") == "float32":
-        config["dtype"] = "bfloat16"
-    quantize_config = read_json(folder / "quantize_config.json")
-    for settings in (config["quantization_config"], quantize_config):
-        settings.get("meta", {}).pop("offload_to_disk_path", None)
-    write_json(folder / "config.json", config)
-    write_json(folder / "quantize_config.json", quantize_config)
-
-
-def copy_companions(checkpoint: Path, folder: Path, trust_remote_code: bool) -> None:
-    """Copy what is no weights and no config.json: tokenizer, chat template, generation settings, trusted code."""
-    for pattern in (*COMPANIONS, *(CODE if trust_remote_code else ())):
-        for file in checkpoint.glob(pattern):
-            if file.is_file():
-                shutil.copyfile(file, folder / file.name)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep GPTQModel's banner, tables and bars out of the log; its warnings come through, each once."""
-    # Its own bars are left out where it finds itself tested without a terminal.
-    os.environ["PYTEST_CURRENT_TEST"] = "quiet"
-    from logbar import LogBar  # type: ignore[import-not-found]
-
-    heard = io.StringIO()
-    with contextlib.redirect_stdout(heard):
-        LogBar.shared().setLevel("WARNING")
-        try:
-            yield
-        finally:
-            for line in dict.fromkeys(heard.getvalue().splitlines()):
-                print(line, file=sys.stderr)
+    Raises:
+        UserError: no quantized layer, or a module that was only rounded.
+    """
+    weights.weight_files(folder)
+    log = folder / "quant_log.csv"
+    with log.open(encoding="utf-8", newline="") as file:
+        rounded = [f"{row['layer']}.{row['module']}" for row in csv.DictReader(file) if "fallback" in str(row["loss"])]
+    if rounded:
+        print(
+            f"quantize: {len(rounded)} modules saw too few calibration tokens and were only rounded, e.g. {rounded[0]}",
+            file=sys.stderr,
+        )
+    log.rename(folder / _LOG)
+    copy_tokenizer(checkpoint, folder)
+    for name in ("config.json", "quantize_config.json"):
+        path = folder / name
+        config = read_json(path)
+        for settings in (config, config.get("quantization_config") or {}):
+            settings.get("meta", {}).pop("offload_to_disk_path", None)
+        write_json(path, config)
