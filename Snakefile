@@ -44,8 +44,4 @@ rule all:
         "results/leaderboard.csv",
         "results/report.html",
         expand("results/{model}/merged/{split}.jsonl", model=MODELS, split=SPLITS),
-        [
-            f"results/{model}/submission/{variant}/test.jsonl"
-            for model in MODELS
-            for variant in variants(model)
-        ],
+        [f"results/{model}/submission/{variant}/test.jsonl" for model in MODELS for variant in variants(model)],
