@@ -4,6 +4,7 @@
 rule answer:
     input:
         data="results/data/{split}.jsonl",
+        prompt=f"workflow/errata/prompts/{CONFIG['dataset']['language']}.txt",
         weights=asking_weights,
         environment=asking_environment,
     output:
