@@ -150,6 +150,37 @@ def test_number_keys_of_yaml_become_names() -> None:
     assert complete["models"]["m"]["serve_quantized"] == {"3": {"dtype": "bfloat16"}}
 
 
+def test_an_exponent_without_a_point_is_a_number_nevertheless() -> None:
+    read_from_file = yaml.safe_load("{learning_rate: 1e-4, num_train_epochs: 3e0, lora_target: all, seed: '1'}")
+    assert read_from_file["learning_rate"] == "1e-4", "YAML 1.1"
+    complete = validated(changed(train=read_from_file, generate={"temperature": "1e-1"}, models__m__revision="12e4567"))
+    assert complete["train"] == {"learning_rate": 1e-4, "num_train_epochs": 3.0, "lora_target": "all", "seed": "1"}
+    assert complete["generate"]["temperature"] == 0.1
+    assert complete["models"]["m"]["revision"] == "12e4567", "a commit, not a number"
+
+
+def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> None:
+    config = changed(memory_budget_gib={3: 32, 4: 40}, generate__seed=7, quantize__bits=[3, 4])
+    config["models"]["m"]["port"] = 8000
+    # as Snakemake reads --config: everything within is a string
+    overrides = {
+        "memory_budget_gib": {"3": "0.5"},
+        "generate": {"attempts": "8", "temperature": "1e-1"},
+        "quantize": {"bits": ["3", "4", "8"]},
+        "models": {"m": {"source": "org/7", "port": "null", "trust_remote_code": "true"}},
+        "train": {"learning_rate": "5.0e-5"},
+    }
+    update_config(config, overrides)
+    complete = validated(config, overrides=overrides)
+    assert complete["memory_budget_gib"] == {"3": 0.5, "4": 40}
+    generate = complete["generate"]
+    assert (generate["attempts"], generate["temperature"], generate["seed"]) == (8, 0.1, 7)
+    assert complete["quantize"]["bits"] == [3, 4, 8]
+    model = complete["models"]["m"]
+    assert (model["source"], model["port"], model["trust_remote_code"]) == ("org/7", None, True)
+    assert complete["train"] == {"learning_rate": 5e-5}
+
+
 @pytest.mark.parametrize(
     ("config", "fault"),
     [

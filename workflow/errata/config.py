@@ -2,7 +2,8 @@
 
 import copy
 import difflib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,10 @@ import yaml
 
 from errata.errors import Faults
 
+# Sections without free text: `1e-4` is a number there. YAML 1.1, which Snakemake reads, takes it for a string.
+_NUMERIC_SECTIONS = ("generate", "train", "export", "quantize", "memory_budget_gib")
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None}
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
 
@@ -20,18 +25,24 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def validated(config: dict[str, Any], name: str = "configuration") -> dict[str, Any]:
+def validated(
+    config: dict[str, Any], name: str = "configuration", overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """A completed copy of a configuration; YAML's number keys (`3: 32`) become strings, as in JSON.
 
     Args:
         config: as read from YAML.
         name: what the error message calls it, best the path of the file.
+        overrides: what came by `--config`. Snakemake reads numbers within it as strings, and keeps a number key of the
+            file (`3: 32`) beside the one laid over it, so it is laid over the file again here.
 
     Raises:
         Faults: unknown or missing keys, wrong types and values, contradictions.
     """
     rules = schema()
-    complete: dict[str, Any] = _with_defaults(_string_keys(copy.deepcopy(config)), rules)
+    given = _laid_over(_string_keys(copy.deepcopy(config)), _typed(_string_keys(dict(overrides or {}))))
+    given |= {name: _with_exponents(given[name]) for name in _NUMERIC_SECTIONS if name in given}
+    complete: dict[str, Any] = _with_defaults(given, rules)
     validator = jsonschema.Draft202012Validator(rules)
     errors = sorted(validator.iter_errors(complete), key=lambda error: [str(part) for part in error.absolute_path])
     faults = [fault for error in errors for fault in _explained(error)]
@@ -99,6 +110,35 @@ def _with_defaults(value: Any, rules: dict[str, Any]) -> Any:
         for name in value:
             if name not in rules.get("properties", {}):
                 value[name] = _with_defaults(value[name], others)
+    return value
+
+
+def _laid_over(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{name: _laid_over(below.get(name), value) for name, value in above.items()}}
+
+
+def _with_exponents(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_exponents(item) for name, item in value.items()}
+    if isinstance(value, str) and "e" in value.lower() and _NUMBER.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _typed(value: Any) -> Any:
+    """Numbers, booleans and null out of the strings that Snakemake makes of them."""
+    if isinstance(value, dict):
+        return {name: _typed(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value in _WORDS:
+        return _WORDS[value]
+    if _NUMBER.fullmatch(value):
+        return int(value) if value.lstrip("+-").isdecimal() else float(value)
     return value
 
 

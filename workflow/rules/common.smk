@@ -17,7 +17,11 @@ from errata.config import validated
 from errata.errors import UserError
 
 try:
-    CONFIG = validated(config, ", ".join(map(str, workflow.configfiles)) or "configuration")
+    CONFIG = validated(
+        config,
+        ", ".join(map(str, workflow.configfiles)) or "configuration",
+        overrides=workflow.config_settings.config,
+    )
 except UserError as error:
     raise WorkflowError(str(error))
 
