@@ -1,0 +1,361 @@
+"""The workflow as users call it: dry runs of every configuration, and what a change plans anew.
+
+Everything happens in a copy of the repository with data of the test's own. One whole run is made with steps that only
+check their flags and write something in place of the outputs (see stub_main.py), so that Snakemake has real records of
+what was made from what.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from helpers import REPOSITORY, problem, write_jsonl
+
+COPIED = ("Snakefile", "workflow", "config", "profiles", "envs", "slurm")
+LOCAL = ("--profile", "profiles/local")
+SLURM = ("--profile", "slurm")
+LLAMA = ("--configfile", "config/llama3.1-70b.yaml")
+CONTEST = "config/llm_reason.yaml"
+SMOL = "results/smollm2-135m"
+
+# What the tests below look at, all of it planned two at a time: each costs seconds.
+DRY_RUNS = {
+    "laptop": LOCAL,
+    "laptop on slurm": SLURM,
+    "llama on slurm": (*SLURM, *LLAMA),
+    "llama here": (*LOCAL, *LLAMA),
+    "contest on slurm": (*SLURM, *LLAMA, CONTEST),
+    "contest here": (*LOCAL, "--configfile", "config/config.yaml", CONTEST),
+    "one target": (*LOCAL, f"{SMOL}/quantized/self-3bit"),
+    "endpoint": (*LOCAL, "--configfile", "endpoint.yaml"),
+    "bad key": (*LOCAL, "--config", "generate={attemps: 3}", "colour=red"),
+    "bad model": (*LOCAL, f"{SMOL.replace('135m', '136m')}/quantized/self-3bit"),
+}
+AFTER_A_RUN = {
+    "nothing": LOCAL,
+    "concurrency": (*LOCAL, "--config", 'generate={"concurrency": 3}'),
+    "samples": (*LOCAL, "--config", "quantize={samples: 7}"),
+    "budget": (*LOCAL, "--config", "memory_budget_gib={3: 0.2}"),
+    "attempts": (*LOCAL, "--config", "generate={attempts: 9}"),
+    "epochs": (*LOCAL, "--config", "train={num_train_epochs: 1}"),
+    "temperature": (*LOCAL, "--config", "generate={temperature: 0.1}"),
+    "slurm": SLURM,
+}
+# What comes after a rule, apart from all and report, which are at the end of everything.
+AFTER_QUANTIZE = {"quantize", "dequantize", "gguf", "answer_variant", "score", "submission"}
+AFTER_TRAIN = AFTER_QUANTIZE | {"train", "merge_lora"}
+AFTER_RETRY = AFTER_TRAIN | {"retry", "training_set", "calibration"}
+END = {"all", "report"}
+
+
+class Dry(NamedTuple):
+    """A dry run: exit status, everything it printed, and how many jobs of each rule it plans."""
+
+    status: int
+    text: str
+    jobs: dict[str, int]
+
+
+def snakemake(folder: Path, *arguments: str) -> Dry:
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "OPENAI_API_KEY"}}
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--nocolor", *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    table = done.stdout.partition("Job stats:\n")[2].partition("\n\n")[0]
+    jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    jobs.pop("total", None)
+    return Dry(done.returncode, done.stdout, jobs)
+
+
+def clone(folder: Path) -> Path:
+    """A copy of the repository with small data in place of the committed one."""
+    folder.mkdir()
+    for name in COPIED:
+        source = REPOSITORY / name
+        if source.is_symlink():
+            (folder / name).symlink_to(source.readlink())
+        elif source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    labelled = [problem(f"train-{number}", "A", "B") for number in range(3)]
+    unlabelled = [problem(f"test-{number}", None) for number in range(2)]
+    for data in ("data/puzzles", "data/llm_reason/round1"):
+        base = folder / data
+        suffix = "_data" if base.name == "round1" else ""
+        prefix = f"{base.parent}/round1_" if suffix else f"{base}/"
+        write_jsonl(Path(f"{prefix}train{suffix}.jsonl"), labelled)
+        write_jsonl(Path(f"{prefix}test{suffix}.jsonl"), unlabelled)
+    (folder / "data/puzzles/corrections.csv").write_text("id,question,action,old,new,reason\ntrain-0,1,answer,B,C,x\n")
+    (folder / "endpoint.yaml").write_text(
+        "dataset: {train: data/puzzles/train.jsonl, test: data/puzzles/test.jsonl}\n"
+        "models: {mine: {engine: endpoint, base_url: 'http://127.0.0.1:9/v1'}}\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Dry]]]:
+    """The dry runs of a fresh clone, by name."""
+    folder = clone(tmp_path_factory.mktemp("workflow") / "fresh")
+    with ThreadPoolExecutor(2) as pool:
+        plans = {name: pool.submit(snakemake, folder, "-n", *words) for name, words in DRY_RUNS.items()}
+        plans["lint"] = pool.submit(snakemake, folder, "--lint")
+        plans["rulegraph"] = pool.submit(snakemake, folder, "--rulegraph", "mermaid-js")
+        plans["dag"] = pool.submit(snakemake, folder, "--dag", "dot")
+        yield plans
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which everything was made, by steps that check their flags and fake their outputs."""
+    folder = clone(tmp_path_factory.mktemp("workflow") / "made")
+    package = folder / "workflow" / "errata"
+    (package / "__main__.py").rename(package / "real_main.py")
+    shutil.copy(Path(__file__).with_name("stub_main.py"), package / "__main__.py")
+    done = snakemake(folder, *LOCAL, "--cores", "2")
+    assert done.status == 0, done.text
+    return folder
+
+
+@pytest.fixture(scope="module")
+def replanned(made: Path) -> Iterator[dict[str, Future[Dry]]]:
+    """The dry runs after everything was made, by what was changed."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(snakemake, made, "-n", *words) for name, words in AFTER_A_RUN.items()}
+
+
+# --- dry runs of a fresh clone
+
+LAPTOP = {
+    "environment": 3,
+    "fix": 2,
+    "leaks": 1,
+    "fetch_gguf": 1,
+    "convert_gguf": 1,
+    "answer": 2,
+    "merge_questions": 2,
+    "retry": 1,
+    "training_set": 1,
+    "dataset_info": 1,
+    "train": 1,
+    "merge_lora": 1,
+    "calibration": 1,
+    "quantize": 2,
+    "dequantize": 2,
+    "gguf": 3,
+    "answer_variant": 3,
+    "base_answers": 1,
+    "score": 4,
+    "submission": 4,
+    "report": 1,
+    "all": 1,
+}
+# GPUs have kernels for quantized checkpoints: nothing is dequantized or converted.
+LLAMA_JOBS = {
+    **{
+        rule: count
+        for rule, count in LAPTOP.items()
+        if rule not in {"fetch_gguf", "convert_gguf", "dequantize", "gguf"}
+    },
+    "environment": 4,
+    "fetch_checkpoint": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "jobs"),
+    [
+        ("laptop", LAPTOP),
+        ("laptop on slurm", LAPTOP),
+        ("contest here", LAPTOP),
+        ("llama here", LLAMA_JOBS),
+        ("llama on slurm", LLAMA_JOBS),
+        ("contest on slurm", LLAMA_JOBS),
+    ],
+)
+def test_every_configuration_is_planned_to_the_last_job(
+    planned: dict[str, Future[Dry]], name: str, jobs: dict[str, int]
+) -> None:
+    dry = planned[name].result()
+    assert dry.status == 0, dry.text
+    assert dry.jobs == jobs
+
+
+def test_the_slurm_profile_gives_every_heavy_rule_its_gpus_on_one_node() -> None:
+    profile = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
+    resources = profile["set-resources"]
+    gpus = {rule: (asked["gpu"], asked["gpu_model"]) for rule, asked in resources.items() if "gpu" in asked}
+    assert gpus == {
+        "answer": (1, "h200"),
+        "retry": (1, "h200"),
+        "answer_variant": (1, "h200"),
+        "train": (8, "a100"),
+        "quantize": (3, "a100"),
+    }
+    # without it Slurm may spread a job's GPUs over nodes
+    assert profile["default-resources"]["nodes"] == 1
+    assert all(asked.get("nodes", 1) == 1 and "gres" not in asked for asked in resources.values())
+    # a rule that was renamed would silently lose what it needs
+    for section in ("set-resources", "set-threads"):
+        assert profile[section].keys() <= LAPTOP.keys() | LLAMA_JOBS.keys()
+
+
+def test_each_profile_is_named_as_it_is_called(planned: dict[str, Future[Dry]]) -> None:
+    assert (REPOSITORY / "slurm").readlink() == Path("profiles/slurm")
+    assert "Using profile slurm " in planned["laptop on slurm"].result().text
+    # a profile called default is loaded by itself and wipes keys of the one named
+    assert not (REPOSITORY / "profiles" / "default").exists()
+
+
+def test_one_target_needs_only_what_leads_to_it(planned: dict[str, Future[Dry]]) -> None:
+    dry = planned["one target"].result()
+    assert dry.status == 0, dry.text
+    assert dry.jobs["quantize"] == 1
+    assert dry.jobs["fix"] == dry.jobs["answer"] == 1, "the training split only"
+    assert not {"score", "report", "answer_variant", "submission", "dequantize", "gguf", "all"} & dry.jobs.keys()
+
+
+def test_a_configfile_takes_the_place_of_the_default_as_a_whole(planned: dict[str, Future[Dry]]) -> None:
+    dry = planned["endpoint"].result()
+    assert dry.status == 0, dry.text
+    assert "smollm2" not in dry.text
+    # an endpoint without a source is answered and scored, never trained
+    assert dry.jobs["answer"] == 2
+    assert dry.jobs["score"] == 1
+    assert not {"train", "quantize", "fetch_gguf", "merge_lora"} & dry.jobs.keys()
+
+
+def test_unknown_keys_are_refused_with_our_message_and_no_traceback(planned: dict[str, Future[Dry]]) -> None:
+    dry = planned["bad key"].result()
+    assert dry.status != 0
+    assert "generate.attemps: unknown key; did you mean 'attempts'?" in dry.text
+    assert "colour: unknown key" in dry.text
+    assert "config/README.md explains every key" in dry.text
+    assert "Traceback" not in dry.text
+
+
+def test_a_target_of_an_unknown_model_is_refused(planned: dict[str, Future[Dry]]) -> None:
+    dry = planned["bad model"].result()
+    assert dry.status != 0
+    assert "No rule to produce results/smollm2-136m/quantized/self-3bit" in dry.text
+    assert "Traceback" not in dry.text
+
+
+def test_lint_has_one_remark_only(planned: dict[str, Future[Dry]]) -> None:
+    remarks = re.findall(r"^    \* (.+)$", planned["lint"].result().text, re.MULTILINE)
+    # Environments are built by a rule with uv from hashed locks; Snakemake knows conda and containers only.
+    assert set(remarks) == {"Specify a conda environment or container for each rule.:"}
+
+
+def test_the_graphs_can_be_drawn(planned: dict[str, Future[Dry]]) -> None:
+    rules = planned["rulegraph"].result()
+    assert rules.status == 0
+    assert "flowchart" in rules.text
+    drawn = set(re.findall(r'"?(\w+)"?\]', rules.text))
+    assert LAPTOP.keys() - {"all"} <= drawn | {"all"}
+    dag = planned["dag"].result()
+    assert dag.status == 0
+    assert "digraph snakemake_dag" in dag.text
+
+
+# --- real jobs
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Dry:
+    """A real run, not a dry one, on data with faults."""
+    folder = clone(tmp_path_factory.mktemp("workflow") / "bad")
+    with (folder / "data/puzzles/train.jsonl").open("a") as file:
+        file.write('{"id": "torn"\n{"id": "train-0", "problem": "p", "questions": []}\n')
+    return snakemake(folder, *LOCAL, "--cores", "2", "results/data/train.jsonl")
+
+
+def test_bad_data_fails_in_rule_fix_with_every_fault_shown(bad: Dry) -> None:
+    assert bad.status != 0
+    assert "errata fix: data/puzzles/train.jsonl: 3 faults" in bad.text
+    assert "data/puzzles/train.jsonl:4: not valid JSON" in bad.text
+    assert "data/puzzles/train.jsonl:5: id 'train-0' is already used in line 1" in bad.text
+    assert "Remedy:" in bad.text
+    assert "Traceback" not in bad.text
+
+
+def test_a_step_that_fails_fails_its_job(bad: Dry) -> None:
+    # through the pipe into its log; otherwise a failure looks like a success with a missing output
+    assert "non-zero exit" in bad.text
+    assert "missing files" not in bad.text.lower()
+
+
+# --- after a run
+
+
+def test_every_rule_calls_its_step_with_flags_that_it_has_and_makes_all_its_outputs(made: Path) -> None:
+    called = [json.loads(line) for line in (made / "calls.jsonl").read_text().splitlines()]
+    steps = [call[0] for call in called]
+    assert len(called) == sum(LAPTOP.values()) - LAPTOP["all"] - LAPTOP["base_answers"]
+    assert {step: steps.count(step) for step in ("answer", "retry", "quantize", "score", "report")} == {
+        "answer": 5,
+        "retry": 1,
+        "quantize": 2,
+        "score": 4,
+        "report": 1,
+    }
+    (leaderboard,) = made.glob("results/leaderboard.csv")
+    assert leaderboard.exists()
+    assert not list((made / SMOL / "dequantized").glob("*")), "what is only needed on the way is removed"
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [
+        ("nothing", set()),
+        ("slurm", set()),
+        ("samples", {"calibration"} | AFTER_QUANTIZE | END),
+        ("attempts", AFTER_RETRY | END),
+        ("epochs", AFTER_TRAIN | END),
+        ("temperature", {"answer", "base_answers", "merge_questions"} | AFTER_RETRY | END),
+        # the report shows the configuration; nothing is asked, trained or counted again
+        ("concurrency", END),
+        ("budget", END),
+    ],
+)
+def test_a_change_makes_anew_only_what_depends_on_it(
+    replanned: dict[str, Future[Dry]], name: str, rules: set[str]
+) -> None:
+    dry = replanned[name].result()
+    assert dry.status == 0, dry.text
+    assert set(dry.jobs) == rules, dry.text
+    if not rules:
+        assert "Nothing to be done" in dry.text
+
+
+def test_quantized_checkpoints_are_made_anew_one_by_one(replanned: dict[str, Future[Dry]]) -> None:
+    jobs = replanned["samples"].result().jobs
+    # base and tuned scores stay
+    assert (jobs["quantize"], jobs["answer_variant"], jobs["score"]) == (2, 2, 2)
+
+
+def test_corrected_labels_reach_everything_below_them(made: Path, replanned: dict[str, Future[Dry]]) -> None:
+    for plan in replanned.values():
+        plan.result()
+    table = made / "data" / "puzzles" / "corrections.csv"
+    table.write_text(table.read_text() + "train-1,0,drop,,,unclear\n")
+    jobs = snakemake(made, "-n", *LOCAL).jobs
+    assert jobs["fix"] == 2
+    assert {"answer", "retry", "train", "quantize", "report"} <= jobs.keys()
+    assert not {"environment", "fetch_gguf", "convert_gguf"} & jobs.keys()
