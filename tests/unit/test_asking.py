@@ -1,6 +1,8 @@
 """Steps answer and retry against a scripted server: what is asked, what is kept, what is never asked again."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,12 +38,12 @@ class Asking:
         self.answers = folder / "answers.jsonl"
         self.journal = folder / "journal.jsonl"
 
-    def _run(self, step: str, base_url: str, flags: dict[str, Any], *more: str) -> Done:
-        output, summary = self.folder / f"{step}.out.jsonl", self.folder / f"{step}.summary.json"
+    def command(self, step: str, base_url: str, **flags: Any) -> list[str]:
+        """The words after `python -m errata`."""
         given = {
             "data": self.data,
-            "output": output,
-            "summary": summary,
+            "output": self.folder / f"{step}.out.jsonl",
+            "summary": self.folder / f"{step}.summary.json",
             "model": "m",
             "engine": "endpoint",
             "base_url": base_url,
@@ -49,9 +51,12 @@ class Asking:
             "server_log": self.folder / "server.log",
             **flags,
         }
-        words = [word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value))]
+        return [step, *(word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value)))]
+
+    def _run(self, step: str, base_url: str, **flags: Any) -> Done:
+        output, summary = self.folder / f"{step}.out.jsonl", self.folder / f"{step}.summary.json"
         output.unlink(missing_ok=True)
-        status = main([step, *words, *more])
+        status = main(self.command(step, base_url, **flags))
         message = self._capsys.readouterr().err
         if status:
             assert not output.exists(), "a failed step left its output behind"
@@ -59,10 +64,10 @@ class Asking:
         return Done(status, read_jsonl(output), json.loads(summary.read_text()), message)
 
     def answer(self, base_url: str, **flags: Any) -> Done:
-        return self._run("answer", base_url, flags)
+        return self._run("answer", base_url, **flags)
 
     def retry(self, base_url: str, **flags: Any) -> Done:
-        return self._run("retry", base_url, {"answers": self.answers, "temperature": 0.8, **flags})
+        return self._run("retry", base_url, **{"answers": self.answers, "temperature": 0.8, **flags})
 
 
 @pytest.fixture
@@ -253,8 +258,8 @@ def test_only_new_and_changed_questions_are_asked(asking: Asking, scripted: Star
     write_jsonl(asking.data, indexed(problem("new", "A"), problem("q", "B"), problem("p", "A", text="Another text.")))
     done = asking.answer(server.base_url)
     assert [row["id"] for row in done.rows] == ["new", "q", "p"]
-    asked = {request["prompt"].split("Question: ")[1].split("\n")[0] for request in server.seen()[2:]}
-    assert asked == {"Question 0 of new?", "Question 0 of p?"}
+    asked = {name for request in server.seen()[2:] for name in ("new", "p", "q") if f"of {name}?" in request["prompt"]}
+    assert asked == {"new", "p"}
     assert len(server.seen()) == 4
     # a label that was corrected is judged anew, without asking
     assert [row["correct"] for row in done.rows] == [True, False, True]
@@ -275,6 +280,25 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(asking: Asking, scripted
     assert done.summary["reused"] == 3
     asked = [request["prompt"] for request in server.seen()]
     assert [sum(f"of {name}?" in prompt for prompt in asked) for name in names] == [1, 1, 1, 6, 1, 1]
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(asking: Asking, scripted: Start) -> None:
+    write_jsonl(asking.data, indexed(*(problem(f"p{number}", "A") for number in range(20))))
+    server = scripted()
+    # a limit on file sizes stands in for a full disk
+    program = (
+        "import resource, sys\nfrom errata.__main__ import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    command = asking.command("answer", server.base_url, concurrency=2)
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "journal.jsonl: cannot write (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept = len(read_jsonl(asking.journal))
+    assert 0 < kept < 20
+    full = asking.answer(server.base_url)
+    assert (len(full.rows), full.summary["reused"]) == (20, kept)
 
 
 # --- endpoints that will not do, told before anything is asked

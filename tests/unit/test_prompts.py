@@ -35,8 +35,9 @@ def test_both_languages_of_the_data_have_a_prompt_that_asks_for_what_is_read() -
     for language in LANGUAGES:
         text = template(language)
         assert all(text.count(field) == 1 for field in ("{problem}", "{question}", "{options}"))
-    assert "closed" in template("en")
-    assert "闭世界" in template("zh")
+    # the closed world is said in words: what is not stated is false
+    assert "false" in template("en")
+    assert "假" in template("zh")
     # the forms that the prompts ask for are those that are read
     assert '"The answer is X"' in template("en")
     assert read_answer("The answer is X", LETTERS) == "X"

@@ -151,6 +151,7 @@ def _await_ready(server: Server, spec: ServerSpec) -> None:
     """Wait until the right model has given one completion; a health check would not do, see readiness in the README."""
     deadline = time.monotonic() + spec.ready_timeout
     reason: Exception
+    pause = 0.1
     with openai.OpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0, timeout=120.0) as client:
         while True:
             if server.process is not None and server.process.poll() is not None:
@@ -195,7 +196,8 @@ def _await_ready(server: Server, spec: ServerSpec) -> None:
                     f"the server of {server.model} gave no completion within {spec.ready_timeout:.0f} s ({reason}). "
                     f"Raise ready_timeout in the model's configuration.{_tail(server.log)}"
                 )
-            time.sleep(0.1 if spec.engine == "llamacpp" else 1.0)
+            time.sleep(pause)
+            pause = min(1.0, 1.5 * pause)
 
 
 def _port(wanted: int | None) -> int:
