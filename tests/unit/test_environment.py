@@ -28,17 +28,13 @@ def test_every_lock_says_what_was_asked_for() -> None:
     assert {path.stem for path in ENVS.glob("*.in")} == {path.stem for path in LOCKS}
     for asked in ENVS.glob("*.in"):
         pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", asked.with_suffix(".txt").read_text(), re.MULTILINE))
-        for name, version in re.findall(
-            r"^([\w.-]+)(?:\[[\w,]+\])?(?:==(\S+))?", asked.read_text(), re.MULTILINE
-        ):
+        for name, version in re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?(?:==(\S+))?", asked.read_text(), re.MULTILINE):
             pinned = pins[re.sub(r"[-_.]+", "-", name).lower()]
             assert version in ("", pinned), name
 
 
 def test_settings_of_pip_variables_win() -> None:
-    listing = (
-        ":env:.find-links='/a'\nglobal.find-links='/b'\nglobal.extra-index-url='x\\ny'\nodd\nglobal.cert=~\n"
-    )
+    listing = ":env:.find-links='/a'\nglobal.find-links='/b'\nglobal.extra-index-url='x\\ny'\nodd\nglobal.cert=~\n"
     assert environment.parse_pip_settings(listing) == {"find-links": "/a", "extra-index-url": "x\ny"}
 
 

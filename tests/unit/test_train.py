@@ -1,0 +1,285 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errata import llamafactory, train, training_run
+from errata.errors import Faults, UserError
+
+CPU = {"use_cpu": True}
+
+
+def configured(settings: dict[str, Any], rows: int = 100, hardware: dict[str, Any] | None = None) -> dict[str, Any]:
+    return train.configure(
+        settings,
+        base=Path("base"),
+        dataset=Path("sft/self.json"),
+        rows=rows,
+        template="smollm2",
+        stage="sft",
+        seed=7,
+        trust_remote_code=False,
+        hardware=CPU if hardware is None else hardware,
+    )
+
+
+def test_qlora_by_default() -> None:
+    configuration = configured({})
+    assert configuration["quantization_bit"] == 4
+    assert configuration["quantization_method"] == "bnb"
+    assert configuration["double_quantization"] is True
+    assert (configuration["dataset"], configuration["stage"], configuration["seed"]) == ("self", "sft", 7)
+    assert configuration["use_cpu"] is True
+    assert configuration["trust_remote_code"] is False
+
+
+def test_null_bits_mean_plain_lora() -> None:
+    assert not [key for key in configured({"quantization_bit": None}) if "quant" in key]
+
+
+def test_settings_win_and_one_number_format_stays() -> None:
+    configuration = configured({"lora_rank": 8, "fp16": True}, hardware={"bf16": True})
+    assert configuration["lora_rank"] == 8
+    assert configuration["fp16"] is True
+    assert "bf16" not in configuration
+
+
+def test_tiny_training_set_is_not_validated_on() -> None:
+    assert not [key for key in configured({"do_eval": True}, rows=5) if "eval" in key or key == "val_size"]
+    assert configured({"val_size": 0.1}, rows=10)["val_size"] == 0.1
+
+
+@given(st.integers(1, 5000), st.one_of(st.none(), st.integers(1, 6000)), st.floats(0, 0.99))
+def test_validation_leaves_rows_to_train_on(rows: int, max_samples: int | None, share: float) -> None:
+    size = training_run.validation_rows(rows, max_samples, share)
+    used = min(rows, max_samples or rows)
+    assert size in (0, share)
+    if size:
+        assert used * size >= 1
+        assert -(-used * size // 1) < used
+
+
+def test_validation_by_number() -> None:
+    assert training_run.validation_rows(10, None, 3) == 3
+    assert training_run.validation_rows(3, None, 3) == 0
+    assert training_run.validation_rows(100, 3, 3) == 0
+
+
+def test_keys_that_would_not_do_what_they_say_are_refused_at_once() -> None:
+    settings = {
+        "quantization_method": "bitsandbytes",
+        "quantization_bit": 3,
+        "output_dir": "/x",
+        "finetuning_type": "full",
+        "lora_rank": 4,
+    }
+    with pytest.raises(Faults) as refused:
+        llamafactory.check_settings(settings)
+    text = str(refused.value)
+    assert len(refused.value.faults) == 4
+    assert "'bitsandbytes' is not bnb (the trainer calls bitsandbytes so)" in text
+    assert "lora_rank" not in text
+    llamafactory.check_settings({**llamafactory.DEFAULTS, "quantization_bit": None})
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "3"])
+def test_settings_are_an_object(text: str) -> None:
+    with pytest.raises(UserError, match="--settings"):
+        llamafactory.read_settings(text)
+
+
+def test_configuration_survives_yaml() -> None:
+    configuration = configured({"learning_rate": 5e-5, "run_name": "因此: #1"})
+    assert yaml.safe_load(llamafactory.to_yaml(configuration)) == configuration
+    assert "5.0e-05" in llamafactory.to_yaml(configuration), "YAML 1.1 takes 5e-05 for text"
+
+
+def test_trainer_is_offline_with_caches_of_its_own(tmp_path: Path) -> None:
+    variables = llamafactory.offline({"PATH": "/bin", "PYTHONPATH": "/p"}, tmp_path)
+    assert variables["HF_HUB_OFFLINE"] == variables["HF_DATASETS_OFFLINE"] == variables["TRANSFORMERS_OFFLINE"] == "1"
+    assert variables["HF_DATASETS_CACHE"].startswith(str(tmp_path))
+    assert variables["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/bin"
+    stub = Path(variables["PYTHONPATH"].split(os.pathsep)[1])
+    assert (stub / "torchaudio" / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize(("text", "message"), [("[]", "no rows"), ("{}", "not a JSON array"), ("[1]", "not a JSON")])
+def test_training_set_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    dataset = tmp_path / "self.json"
+    dataset.write_text(text)
+    with pytest.raises(UserError, match=message):
+        train.read_rows(dataset)
+
+
+def make_checkpoint(folder: Path, step: int, leave_out: str = "") -> None:
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    for name in ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        if name != leave_out:
+            (path / name).touch()
+    (path / "trainer_state.json").write_text('{"global' if leave_out == "state" else json.dumps({"global_step": step}))
+
+
+def test_newest_checkpoint_is_the_newest_complete_one(tmp_path: Path) -> None:
+    assert training_run.newest_checkpoint(tmp_path) is None
+    make_checkpoint(tmp_path, 9)
+    make_checkpoint(tmp_path, 20)
+    make_checkpoint(tmp_path, 100, leave_out="optimizer.pt")
+    make_checkpoint(tmp_path, 120, leave_out="state")
+    make_checkpoint(tmp_path, 140, leave_out="rng_state.pth")
+    found = training_run.newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.step == 20
+    assert [point.step for point in training_run.checkpoints(tmp_path)] == [9, 20, 100, 120, 140]
+
+
+def test_log_is_cut_to_the_checkpoint(tmp_path: Path) -> None:
+    log = tmp_path / "trainer_log.jsonl"
+    log.write_text("".join(json.dumps({"current_steps": step}) + "\n" for step in (2, 4, 6)) + '{"current')
+    training_run.cut_log(log, 4)
+    assert [json.loads(line)["current_steps"] for line in log.read_text().splitlines()] == [2, 4]
+    training_run.cut_log(tmp_path / "none", 4)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    path = tmp_path / "sft" / "self.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps([{"instruction": "a", "output": "b"}]))
+    return path
+
+
+def test_fingerprint_changes_with_what_is_trained(base: Path, dataset: Path) -> None:
+    marks = {training_run.fingerprint({"lr": 1}, dataset, base), training_run.fingerprint({"lr": 2}, dataset, base)}
+    assert training_run.fingerprint({"lr": 1}, dataset, base) in marks
+    (base / "model.safetensors").write_text("other")
+    marks.add(training_run.fingerprint({"lr": 1}, dataset, base))
+    dataset.write_text("[{}]")
+    marks.add(training_run.fingerprint({"lr": 1}, dataset, base))
+    assert len(marks) == 4
+
+
+# Stands for `python -m llamafactory.cli train train.yaml`: makes checkpoints, then waits, fails or finishes.
+TRAINER = """
+import json, os, pathlib, sys, time
+out = pathlib.Path("output"); out.mkdir(exist_ok=True)
+done = [int(p.name.split("-")[1]) for p in out.glob("checkpoint-*")]
+print("resumed from", max(done, default=0), flush=True)
+for step in range(max(done, default=0) + 1, 4):
+    with open(out / "trainer_log.jsonl", "a") as log:
+        print(json.dumps({"current_steps": step, "total_steps": 3, "loss": 1.0 / step, "epoch": 1.0,
+                          "remaining_time": "0:00:01"}), file=log)
+    point = out / f"checkpoint-{step}"; point.mkdir()
+    for name in ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (point / name).touch()
+    (point / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    if os.environ.get("STOP_AFTER") == str(step):
+        print("ValueError: out of memory"); sys.exit(3)
+    if os.environ.get("HANG_AFTER") == str(step):
+        pathlib.Path("pid").write_text(str(os.getpid())); time.sleep(60)
+if not os.environ.get("NOT_QUANTIZED"):
+    print("Quantizing model to 4 bit with bitsandbytes.")
+(out / "adapter_model.safetensors").write_text("adapter")
+(out / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/abs", "r": 16}))
+(out / "tokenizer.json").touch(); (out / "training_loss.png").touch(); (out / "README.md").touch()
+"""
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site" / "llamafactory"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "cli.py").write_text(TRAINER)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+
+
+@pytest.mark.usefixtures("trainer")
+class TestTraining:
+    def test_finished_adapter(self, tmp_path: Path, base: Path, dataset: Path) -> None:
+        work, output = tmp_path / "work", tmp_path / "adapter"
+        train.train(configured({}), base, dataset, work, output)
+        assert sorted(path.name for path in output.iterdir()) == [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "tokenizer.json",
+            "train.yaml",
+            "trainer_log.jsonl",
+            "training_loss.png",
+        ]
+        assert json.loads((output / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
+        assert not work.exists()
+
+    def test_failure_shows_the_log_and_the_next_run_resumes(
+        self, tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        work, output = tmp_path / "work", tmp_path / "adapter"
+        monkeypatch.setenv("STOP_AFTER", "2")
+        with pytest.raises(UserError, match=r"status 3(.|\n)*out of memory"):
+            train.train(configured({}), base, dataset, work, output)
+        assert not output.exists()
+        (work / "output" / "checkpoint-2" / "optimizer.pt").unlink()
+        monkeypatch.setenv("STOP_AFTER", "3")
+        with pytest.raises(UserError, match="resumed from 1"):
+            train.train(configured({}), base, dataset, work, output)
+        monkeypatch.delenv("STOP_AFTER")
+        train.train(configured({}), base, dataset, work, output)
+        log = [json.loads(line) for line in (output / "trainer_log.jsonl").read_text().splitlines()]
+        assert [entry["current_steps"] for entry in log] == [1, 2, 3], "steps after the checkpoint count once"
+
+    def test_other_training_starts_anew(
+        self, tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        work, output = tmp_path / "work", tmp_path / "adapter"
+        monkeypatch.setenv("STOP_AFTER", "2")
+        with pytest.raises(UserError):
+            train.train(configured({}), base, dataset, work, output)
+        with pytest.raises(UserError, match="resumed from 0"):
+            train.train(configured({"learning_rate": 1e-3}), base, dataset, work, output)
+
+    def test_ignored_quantization_is_noticed(
+        self, tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NOT_QUANTIZED", "1")
+        with pytest.raises(UserError, match="no QLoRA"):
+            train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter")
+        train.train(configured({"quantization_bit": None}), base, dataset, tmp_path / "work", tmp_path / "adapter")
+
+    def test_sigterm_stops_the_trainer_and_keeps_checkpoints(
+        self, tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        work = tmp_path / "work"
+        monkeypatch.setenv("HANG_AFTER", "2")
+        script = (
+            "from pathlib import Path\nfrom errata import train\n"
+            f"train.train({configured({})!r}, Path({str(base)!r}), Path({str(dataset)!r}),"
+            f" Path({str(work)!r}), Path({str(tmp_path / 'adapter')!r}))"
+        )
+        workflow = str(Path(__file__).parents[2] / "workflow")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], workflow])}
+        step = subprocess.Popen([sys.executable, "-c", script], env=environment)
+        for _ in range(400):
+            if (work / "pid").exists() and (work / "pid").read_text():
+                break
+            time.sleep(0.05)
+        step.terminate()
+        assert step.wait(20) == 128 + 15
+        assert not Path(f"/proc/{(work / 'pid').read_text()}").exists()
+        assert [point.step for point in training_run.checkpoints(work / "output")] == [1, 2]
