@@ -1,6 +1,7 @@
 """Step quantize: GPTQ at a few bits with GPTQModel."""
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -121,9 +122,11 @@ def quantize(
     """
     prepare_environment(os.environ, os.cpu_count() or 1)
     with whole(output) as folder:
-        log = folder.parent / "gptqmodel.log"
-        # GPTQModel draws its progress with thousands of half lines, terminal or not
-        with diverted(log) as terminal:
+        log = folder.parent.resolve() / "gptqmodel.log"
+        checkpoint, folder = checkpoint.resolve(), folder.resolve()
+        # GPTQModel draws its progress with thousands of half lines, terminal or not, and writes a folder `logs` where
+        # it stands
+        with diverted(log) as terminal, contextlib.chdir(folder.parent):
             started = time.monotonic()
 
             def say(text: str) -> None:
