@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from asking import Asking
 from servers import ScriptedServer
 
 REPOSITORY = Path(__file__).parents[1]
@@ -38,3 +39,8 @@ def scripted(tmp_path: Path) -> Iterator[Callable[..., ScriptedServer]]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def asking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Asking:
+    return Asking(tmp_path, capsys)

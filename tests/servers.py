@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -184,6 +185,10 @@ class ScriptedServer:
         if self.process:
             self.process.kill()
             self.process.wait()
+
+
+# Starts a scripted server for the time of a test, see the fixture `scripted`.
+Start = Callable[..., ScriptedServer]
 
 
 def stand_in(folder: Path, script: Path) -> Path:

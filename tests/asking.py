@@ -1,0 +1,60 @@
+"""Runs steps answer and retry against an endpoint, always with the same files."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from errata.__main__ import main
+from helpers import read_jsonl
+
+
+class Done(NamedTuple):
+    """How a step ended."""
+
+    status: int
+    rows: list[dict[str, Any]]
+    summary: dict[str, Any]
+    message: str
+
+
+class Asking:
+    """Runs the steps against an endpoint, always with the same files."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+        self.data = folder / "data.jsonl"
+        self.answers = folder / "answers.jsonl"
+        self.journal = folder / "journal.jsonl"
+
+    def command(self, step: str, base_url: str, **flags: Any) -> list[str]:
+        """The words after `python -m errata`."""
+        given = {
+            "data": self.data,
+            "output": self.folder / f"{step}.out.jsonl",
+            "summary": self.folder / f"{step}.summary.json",
+            "model": "m",
+            "engine": "endpoint",
+            "base_url": base_url,
+            "journal": self.journal,
+            "server_log": self.folder / "server.log",
+            **flags,
+        }
+        return [step, *(word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value)))]
+
+    def _run(self, step: str, base_url: str, **flags: Any) -> Done:
+        output, summary = self.folder / f"{step}.out.jsonl", self.folder / f"{step}.summary.json"
+        output.unlink(missing_ok=True)
+        status = main(self.command(step, base_url, **flags))
+        message = self._capsys.readouterr().err
+        if status:
+            assert not output.exists(), "a failed step left its output behind"
+            return Done(status, [], {}, message)
+        return Done(status, read_jsonl(output), json.loads(summary.read_text()), message)
+
+    def answer(self, base_url: str, **flags: Any) -> Done:
+        return self._run("answer", base_url, **flags)
+
+    def retry(self, base_url: str, **flags: Any) -> Done:
+        return self._run("retry", base_url, **{"answers": self.answers, "temperature": 0.8, **flags})
