@@ -2,8 +2,10 @@
 
 import csv
 import html
+import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from made_up_run import SERVED, Run, whole_run
 
 from errata import provenance
 from errata.__main__ import main
-from errata.leaderboard import COLUMNS, collect, p_value, summary
+from errata.leaderboard import COLUMNS, collect, guessing, p_value, readable, summary
 from errata.plots import read_loss, spread
 from errata.report import LONGEST, ROOT, shorten, visible
 
@@ -110,7 +112,8 @@ def test_secrets_are_not_shown(page: str) -> None:
 
 
 def test_summary_says_what_is_significant(run: Run, page: str) -> None:
-    sentences = summary(collect(run.scores, ["self"]), "smollm2-135m", {3: 32, 4: 0.1})
+    sentences = summary(collect(run.scores, ["self"]), "smollm2-135m", {3: 32, 4: 0.1}, {"test": 0.365})
+    assert sentences.pop(0) == "Guessing at random gets 36.5 % of test right on average."
     assert sentences[0] == "On test, base answers 50 of 200 right (25.0 %, 95 % interval 19.5 to 31.4 %)."
     assert "11.0 points more than base: significant, exact McNemar p < 0.0001 (25 questions right" in sentences[1]
     assert "points less than self: not significant, exact McNemar p = " in sentences[3]
@@ -120,6 +123,27 @@ def test_summary_says_what_is_significant(run: Run, page: str) -> None:
     assert len(sentences) == 4, "the training split is not what counts"
     for sentence in sentences[:2]:
         assert sentence in html.unescape(page)
+
+
+def test_summary_sets_unreadable_answers_apart(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.score("base", "test", [True] * 6 + [False] * 14)
+    score = replace(collect(run.scores, ["self"])[0].score, unreadable=4)
+    assert readable(score) == ", 4 of them unreadable; of the readable ones 37.5 % are right"
+    assert readable(replace(score, unreadable=20, correct=0)) == ", none of them readable"
+    assert readable(replace(score, unreadable=0)) == ""
+
+
+def test_guessing_gets_one_in_as_many_as_there_are_options(tmp_path: Path) -> None:
+    questions = [
+        {"options": ["a", "b"], "answer": "A"},
+        {"options": list("abcd"), "answer": "A"},
+        {"options": list("ab")},
+    ]
+    data = tmp_path / "test.jsonl"
+    data.write_text(json.dumps({"questions": questions}) + "\n")
+    assert guessing(data) == pytest.approx(0.375)
+    assert guessing(tmp_path / "missing.jsonl") is None
 
 
 def test_comparison_is_paired_on_the_common_questions(tmp_path: Path) -> None:
@@ -139,7 +163,7 @@ def test_summary_of_many_quantized_variants_is_short(tmp_path: Path) -> None:
     names = [f"{strategy}{bits}" for strategy in ("self", "dpo", "reflect") for bits in ("", "-4bit", "-3bit")]
     for name in ["base", *names]:
         run.score(name, "test", [name != "dpo-3bit"] * 40)
-    sentences = summary(collect(run.scores, ["self", "dpo", "reflect"]), "smollm2-135m", {3: 32, 4: 0.5})
+    sentences = summary(collect(run.scores, ["self", "dpo", "reflect"]), "smollm2-135m", {3: 32, 4: 0.5}, {})
     assert len(sentences) == 5
     assert "of 6 quantized variants these differ significantly" in sentences[4]
     assert "(exact McNemar): dpo-3bit. Over their memory limit: dpo-4bit, reflect-4bit." in sentences[4]

@@ -85,19 +85,33 @@ def _ask_all(
     tokens = 0
 
     async def work(client: Client, server: Server) -> None:
-        async def one(request: Request) -> None:
+        async def one_after_the_other(requests: list[Request]) -> None:
             nonlocal tokens
-            completion = await client.complete(request)
-            if completion.failed:
-                failed[request] = completion
-            tokens += completion.completion_tokens
-            progress.step(f"{tokens} tokens, {len(failed)} failed")
+            for request in requests:
+                completion = await client.complete(request)
+                if completion.failed:
+                    failed[request] = completion
+                tokens += completion.completion_tokens
+                progress.step(f"{tokens} tokens, {len(failed)} failed")
 
-        await for_each(missing, one, generation.concurrency, server)
+        await for_each(
+            _by_problem(missing, generation.concurrency), one_after_the_other, generation.concurrency, server
+        )
 
     seconds = generation.ask(journal, work)
     progress.close(f"{tokens} tokens, {len(failed)} failed")
     return seconds
+
+
+def _by_problem(requests: list[Request], concurrency: int) -> list[list[Request]]:
+    """Questions of one problem follow each other, so that the server still has the problem in its prefix cache.
+
+    With fewer problems than requests at once they would keep the server waiting: then each question stands alone.
+    """
+    groups: dict[str, list[Request]] = {}
+    for request in requests:
+        groups.setdefault(request.key.id, []).append(request)
+    return list(groups.values()) if len(groups) >= concurrency else [[request] for request in requests]
 
 
 def _row(request: Request, question: Question, completion: Completion, model: str) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """The scores side by side: the leaderboard's rows, paired comparisons, and what they say in plain words."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from errata.errors import Faults
+from errata.files import read_jsonl
 from errata.records import Key
 from errata.score import Answer, Score, read_answers
 from errata.stats import McNemar, mcnemar
@@ -190,12 +191,40 @@ def verdict(row: Row, comparison: Comparison) -> str:
     )
 
 
-def summary(rows: Sequence[Row], model: str, budgets: dict[int, float]) -> list[str]:
+def guessing(data: Path) -> float | None:
+    """The share of labelled questions that guessing at random gets right on average; None where there is none.
+
+    Args:
+        data: results/data/{split}.jsonl.
+    """
+    if not data.exists():
+        return None
+    labelled = [
+        1 / len(question["options"])
+        for record in read_jsonl(data)
+        for question in record["questions"]
+        if question.get("answer") is not None
+    ]
+    return sum(labelled) / len(labelled) if labelled else None
+
+
+def readable(score: Score) -> str:
+    """What is left when unreadable answers are set aside: whether a variant knows more, or only says it readably."""
+    if not score.unreadable or score.questions == score.unreadable:
+        return ", none of them readable" if score.unreadable else ""
+    right = percent(score.correct / (score.questions - score.unreadable))
+    return f", {score.unreadable} of them unreadable; of the readable ones {right} are right"
+
+
+def summary(
+    rows: Sequence[Row], model: str, budgets: dict[int, float], chance: Mapping[str, float | None]
+) -> list[str]:
     """What the scores of one model say, one sentence or two a variant, computed from the figures alone.
 
     Args:
         rows: all rows; those of the held-out splits are told, those of `train` only when there is no other.
         budgets: GiB that weights of a number of bits may take.
+        chance: what guessing gets right in each split, see `guessing`.
     """
     mine = [row for row in rows if row.score.model == model]
     told = [row for row in mine if row.score.split != "train"] or mine
@@ -210,11 +239,15 @@ def summary(rows: Sequence[Row], model: str, budgets: dict[int, float]) -> list[
             continue
         if split == "train":
             sentences.append("Only the training split was scored; what follows says nothing of new questions.")
+        guessed = chance.get(split)
+        if guessed is not None:
+            sentences.append(f"Guessing at random gets {percent(guessed)} of {split} right on average.")
         quantized = [row for row in here if parts(row.score.variant)[1] is not None]
         one_by_one = len(quantized) <= MANY
         for row in here:
             if one_by_one or row not in quantized:
-                sentences.append(f"On {split}, {row.score.variant} answers {counted(row.score)}" + _rest(row, budgets))
+                told_so = f"On {split}, {row.score.variant} answers {counted(row.score)}{readable(row.score)}"
+                sentences.append(told_so + _rest(row, budgets))
         if not one_by_one:
             sentences.append(_together(quantized, split, budgets))
         if not any(row.score.variant == BASE for row in here):

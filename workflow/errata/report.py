@@ -23,6 +23,7 @@ from errata.leaderboard import (
     Row,
     collect,
     counted,
+    guessing,
     p_value,
     parts,
     percent,
@@ -162,9 +163,10 @@ def model_section(
             gained, gained_count = flips(base[score.split], row.answers, score.variant, to_right=True)
             lost, lost_count = flips(base[score.split], row.answers, score.variant, to_right=False)
             changed.append(Flips(score.variant, score.split, gained, gained_count, lost, lost_count))
+    splits = {row.score.split for row in mine}
     return Model(
         name=name,
-        summary=summary(rows, name, limits),
+        summary=summary(rows, name, limits, {split: guessing(results / "data" / f"{split}.jsonl") for split in splits}),
         sizes=sizes,
         retries=retries,
         retries_svg=retries_figure(retries, strategies, f"retries{number}") if retries else None,
