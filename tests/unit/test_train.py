@@ -194,6 +194,7 @@ for step in range(max(done, default=0) + 1, 4):
         print("ValueError: out of memory"); sys.exit(3)
     if os.environ.get("HANG_AFTER") == str(step):
         pathlib.Path("pid").write_text(str(os.getpid())); time.sleep(60)
+time.sleep(float(os.environ.get("PAUSE", "0")))
 if not os.environ.get("NOT_QUANTIZED"):
     print("Quantizing model to 4 bit with bitsandbytes.")
 (out / "adapter_model.safetensors").write_text("adapter")
@@ -213,6 +214,26 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("trainer")
 class TestTraining:
+    def test_progress_shows_new_steps_only(
+        self,
+        tmp_path: Path,
+        base: Path,
+        dataset: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setenv("STOP_AFTER", "2")
+        with pytest.raises(UserError):
+            train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter")
+        capsys.readouterr()
+        monkeypatch.delenv("STOP_AFTER")
+        monkeypatch.setenv("PAUSE", "1.5")
+        train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter")
+        shown = capsys.readouterr().err
+        assert "resuming after step 2" in shown
+        assert "step 3/3, loss 0.333" in shown
+        assert "step 2/3" not in shown
+
     def test_finished_adapter(self, tmp_path: Path, base: Path, dataset: Path) -> None:
         work, output = tmp_path / "work", tmp_path / "adapter"
         train.train(configured({}), base, dataset, work, output)

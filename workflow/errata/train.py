@@ -3,9 +3,11 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -186,25 +188,33 @@ def check_result(configuration: Mapping[str, Any], made: Path, log: Path) -> Non
         )
 
 
-def _follow(process: Any, log: Path) -> None:
-    """Show what the trainer logs until it ends."""
-    start = time.monotonic()
-    shown = None
-    first: int | None = None
+def _follow(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Show what the trainer logs until it ends. Its own estimate of the time left is wrong after a resumption."""
+    shown = _last_entry(log)
+    first: tuple[int, float] | None = None
     while process.poll() is None:
         time.sleep(1.0)
-        try:
-            entry = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
-        except (OSError, ValueError, IndexError):  # not there yet, or just being written
+        entry = _last_entry(log)
+        if entry is None or entry == shown:
             continue
-        if entry == shown:
-            continue
-        shown, step = entry, entry["current_steps"]
-        first = step if first is None else first
+        shown, step, now = entry, entry["current_steps"], time.monotonic()
+        first = first or (step, now)
         parts = [f"step {step}/{entry['total_steps']}"]
         parts += [f"{name.replace('_', ' ')} {entry[name]:.3f}" for name in ("loss", "eval_loss") if name in entry]
-        parts += [f"epoch {entry['epoch']:.2f}", f"{entry['remaining_time']} left"]
-        _say(", ".join(parts) + f", {time.monotonic() - start:.0f} s since the start")
+        if step > first[0]:
+            pace = (now - first[1]) / (step - first[0])
+            left = timedelta(seconds=round(pace * (entry["total_steps"] - step)))
+            parts += [f"{pace:.1f} s a step", f"{left} left"]
+        _say(", ".join(parts))
+
+
+def _last_entry(log: Path) -> dict[str, Any] | None:
+    """The last line of the trainer's log; None while it is not there or just being written."""
+    try:
+        entry = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def _say(text: str) -> None:
