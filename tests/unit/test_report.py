@@ -114,7 +114,9 @@ def test_secrets_are_not_shown(page: str) -> None:
 def test_summary_says_what_is_significant(run: Run, page: str) -> None:
     sentences = summary(collect(run.scores, ["self"]), "smollm2-135m", {3: 32, 4: 0.1}, {"test": 0.365})
     assert sentences.pop(0) == "Guessing at random gets 36.5 % of test right on average."
-    assert sentences[0] == "On test, base answers 50 of 200 right (25.0 %, 95 % interval 19.5 to 31.4 %)."
+    assert sentences[0] == "On test, base answers 50 of 200 right (25.0 %, 95 % interval 19.5 to 31.4 %); " + (
+        "28 answers cannot be read, of the others 29.1 % are right."
+    )
     assert "11.0 points more than base: significant, exact McNemar p < 0.0001 (25 questions right" in sentences[1]
     assert "points less than self: not significant, exact McNemar p = " in sentences[3]
     assert "no question tells it from self (p = 1)" in sentences[2]
@@ -129,8 +131,8 @@ def test_summary_sets_unreadable_answers_apart(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.score("base", "test", [True] * 6 + [False] * 14)
     score = replace(collect(run.scores, ["self"])[0].score, unreadable=4)
-    assert readable(score) == ", 4 of them unreadable; of the readable ones 37.5 % are right"
-    assert readable(replace(score, unreadable=20, correct=0)) == ", none of them readable"
+    assert readable(score) == "; 4 answers cannot be read, of the others 37.5 % are right"
+    assert readable(replace(score, unreadable=20, correct=0)) == "; no answer can be read"
     assert readable(replace(score, unreadable=0)) == ""
 
 

@@ -211,9 +211,9 @@ def guessing(data: Path) -> float | None:
 def readable(score: Score) -> str:
     """What is left when unreadable answers are set aside: whether a variant knows more, or only says it readably."""
     if not score.unreadable or score.questions == score.unreadable:
-        return ", none of them readable" if score.unreadable else ""
+        return "; no answer can be read" if score.unreadable else ""
     right = percent(score.correct / (score.questions - score.unreadable))
-    return f", {score.unreadable} of them unreadable; of the readable ones {right} are right"
+    return f"; {score.unreadable} answers cannot be read, of the others {right} are right"
 
 
 def summary(
