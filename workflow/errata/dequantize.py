@@ -49,3 +49,6 @@ def dequantize(checkpoint: Path, output: Path) -> None:
             except (RuntimeError, ValueError, NotImplementedError, KeyError) as error:
                 raise UserError(f"{checkpoint}: cannot be dequantized ({error}). {tail(log, 5)}") from error
         copy_tokenizer(checkpoint, folder)
+        # it copies these as well; by the first, loaders would take the folder for a quantized one
+        for name in ("quantize_config.json", "quantize_log.csv"):
+            (folder / name).unlink(missing_ok=True)

@@ -7,10 +7,9 @@ import json
 import os
 import random
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from errata import weights
 from errata.checkpoint import copy_tokenizer
@@ -19,9 +18,12 @@ from errata.fetch import check_checkpoint
 from errata.files import read_json, write_json
 from errata.folders import whole
 from errata.processes import diverted, tail
+from errata.progress import Progress
 
 GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 _LOG = "quantize_log.csv"
+# Cores with bf16 arithmetic multiply in it four times as fast as in fp32; the others many times slower.
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1024, help="number of calibration texts at most")
     parser.add_argument("--max-length", type=int, default=256, help="tokens of a text at most")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="CPU threads (default: OMP_NUM_THREADS, else all usable cores)")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
     parser.add_argument("--output", type=Path, required=True, help="folder of the quantized checkpoint")
 
@@ -48,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         group_size=arguments.group_size,
         max_length=arguments.max_length,
         seed=arguments.seed,
+        threads=arguments.threads,
         trust_remote_code=arguments.trust_remote_code,
     )
 
@@ -69,7 +73,12 @@ def input_sizes(checkpoint: Path) -> dict[int, str]:
     sizes: dict[int, str] = {}
     for file in weights.weight_files(checkpoint):
         with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+            length = int.from_bytes(stream.read(8), "little")
+            try:
+                # a cut-off or foreign file may claim any length
+                header = json.loads(stream.read(length if length <= file.stat().st_size else 0))
+            except ValueError as error:
+                raise UserError(f"{file}: not a safetensors file ({error}). Fetch or make it again.") from error
         for name, tensor in header.items():
             shape = tensor.get("shape", [])
             if ".layers." in name and name.endswith(".weight") and len(shape) == 2:
@@ -110,6 +119,7 @@ def quantize(
     group_size: int,
     max_length: int,
     seed: int,
+    threads: int | None = None,
     trust_remote_code: bool = False,
 ) -> None:
     """Write a symmetric GPTQ checkpoint, complete with configuration, tokenizer and chat template.
@@ -118,22 +128,21 @@ def quantize(
     (act_group_aware). `quantize_log.csv` has each module's loss.
 
     Raises:
-        UserError: GPTQModel failed; with the end of its output.
+        UserError: the checkpoint is quantized already, or GPTQModel failed; with the end of its output.
     """
-    prepare_environment(os.environ, os.cpu_count() or 1)
+    if "quantization_config" in read_json(checkpoint / "config.json"):
+        raise UserError(f"{checkpoint}: quantized already. Give the checkpoint that it was made of.")
+    prepare_environment(os.environ, os.cpu_count() or 1, threads)
+    # its own bars are left out where it finds itself under test and without a terminal; they took a tenth of the time
+    os.environ.setdefault("PYTEST_CURRENT_TEST", "no bars")
     with whole(output) as folder:
         log = folder.parent.resolve() / "gptqmodel.log"
         checkpoint, folder = checkpoint.resolve(), folder.resolve()
         # GPTQModel draws its progress with thousands of half lines, terminal or not, and writes a folder `logs` where
         # it stands
         with diverted(log) as terminal, contextlib.chdir(folder.parent):
-            started = time.monotonic()
-
-            def say(text: str) -> None:
-                print(f"quantize: {text}, {time.monotonic() - started:.0f} s", file=terminal, flush=True)
-
             try:
-                _quantize(checkpoint, texts, folder, bits, group_size, max_length, seed, trust_remote_code, say)
+                _quantize(checkpoint, texts, folder, bits, group_size, max_length, seed, trust_remote_code, terminal)
             except (RuntimeError, ValueError, NotImplementedError, TypeError, KeyError, AttributeError) as error:
                 raise UserError(
                     f"{checkpoint}: GPTQModel failed ({error}). The end of its output:\n{tail(log)}"
@@ -141,8 +150,13 @@ def quantize(
         finish(checkpoint, folder)
 
 
-def prepare_environment(environ: Any, cpus: int) -> None:
-    """Settings that GPTQModel takes from environment variables only, before it is imported."""
+def prepare_environment(environ: Any, cpus: int, threads: int | None = None) -> None:
+    """Settings that torch and GPTQModel take from environment variables, before they are imported."""
+    if threads:
+        environ["OMP_NUM_THREADS"] = str(threads)
+    environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    # a thread that waits for the others lets the quantizer's other workers have the core
+    environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environ.setdefault("HF_HUB_OFFLINE", "1")
     environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     if cpus < 3:
@@ -150,6 +164,22 @@ def prepare_environment(environ: Any, cpus: int) -> None:
         environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
     # The packed weights are the same bit by bit without the C++ extension, which costs a compiler and 30 to 150 s.
     environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
+
+
+def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this machine's cores have bf16 arithmetic."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
+    return not _BF16_FLAGS.isdisjoint(flags.split())
+
+
+def in_memory(checkpoint: Path) -> bool:
+    """Whether a model fits into memory twice over (fp32), so that nothing need be kept on the disk meanwhile."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 4 * weights.size_gib(checkpoint) * 2**30 < free
 
 
 def _quantize(
@@ -161,13 +191,14 @@ def _quantize(
     max_length: int,
     seed: int,
     trust_remote_code: bool,
-    say: Any,
+    terminal: IO[str],
 ) -> None:
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig
     from transformers import AutoTokenizer
 
     torch.manual_seed(seed)
+    cuda = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=trust_remote_code)
     # the texts hold the template's own tokens already
     rows = windows([tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts], max_length, seed)
@@ -177,17 +208,20 @@ def _quantize(
         sym=True,
         desc_act=False,
         act_group_aware=True,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device="cuda" if cuda else "cpu",
+        offload_to_disk=cuda or not in_memory(checkpoint),
         # beside the output, since a temporary folder may be too small for a whole model
         offload_to_disk_path=str(folder.parent / "offload"),
     )
-    model = GPTQModel.load(str(checkpoint.resolve()), config, trust_remote_code=trust_remote_code, dtype=torch.bfloat16)
+    dtype = torch.bfloat16 if cuda or fast_bf16() else torch.float32
+    model = GPTQModel.load(str(checkpoint.resolve()), config, trust_remote_code=trust_remote_code, dtype=dtype)
     layers = model.model.config.get_text_config().num_hidden_layers
-    say(f"{len(rows)} texts, {sum(map(len, rows))} tokens, {layers} layers, {bits} bits")
+    print(f"quantize: {len(rows)} texts, {sum(map(len, rows))} tokens, {dtype} on {config.device.value}", file=terminal)
+    progress = Progress(f"quantize to {bits} bits, layers", layers, every=10, stream=terminal)
 
-    def layer_complete(*, layer_idx: int, submodule_finalized: bool) -> None:
+    def layer_complete(*, layer_idx: int, submodule_finalized: bool) -> None:  # noqa: ARG001 (named by GPTQModel)
         if not submodule_finalized:
-            say(f"layer {layer_idx + 1}/{layers}")
+            progress.step()
 
     model.layer_callback = layer_complete
     model.quantize(
@@ -195,8 +229,28 @@ def _quantize(
         # an eighth of the time less than one by one
         batch_size=max(1, min(8, 4096 // max_length)),
     )
+    progress.close()
     model.save(str(folder), max_shard_size="4GB")
-    say("saved")
+    halve(folder)
+
+
+def halve(folder: Path) -> None:
+    """Keep what stayed unquantized, embeddings and norms, in bf16 where the arithmetic was done in fp32."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    for file in weights.weight_files(folder):
+        with safe_open(file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+        if any(tensor.dtype == torch.float32 for tensor in tensors.values()):
+            smaller = {
+                name: tensor.bfloat16() if tensor.dtype == torch.float32 else tensor for name, tensor in tensors.items()
+            }
+            save_file(smaller, file, metadata={"format": "pt"})
+    config = read_json(folder / "config.json")
+    if config.get("dtype") == "float32":
+        write_json(folder / "config.json", {**config, "dtype": "bfloat16"})
 
 
 def finish(checkpoint: Path, folder: Path) -> None:
