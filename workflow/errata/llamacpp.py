@@ -49,6 +49,8 @@ def main() -> None:
     server = xllamacpp.Server(params)
     print(f"serving {options['alias']} at {server.listening_address}", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    # no orderly end: it would wait for requests under way, which nobody answers any more
+    os._exit(0)
 
 
 if __name__ == "__main__":
