@@ -47,8 +47,8 @@ def post(path, body):
     return json.load(urllib.request.urlopen(request, timeout=120))
 texts = json.loads(sys.argv[2])
 tokens = [post("/tokenize", {"content": text, "parse_special": True})["tokens"] for text in texts]
-question = {"messages": [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}], "max_tokens": 16,
-            "temperature": 0}
+message = {"role": "user", "content": "What is the capital of France? Answer in one sentence."}
+question = {"messages": [message], "max_tokens": 16, "temperature": 0}
 answer = post("/v1/chat/completions", question)["choices"][0]["message"]["content"]
 print(json.dumps({"tokens": tokens, "answer": answer}))
 """

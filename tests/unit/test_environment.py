@@ -66,7 +66,7 @@ def test_uv_takes_packages_from_where_pip_does(monkeypatch: pytest.MonkeyPatch) 
         ("numpy==2.4.6 \\\ntorch==2.13.0+cpu \\\n", {}, "cpu"),
         ("torch==2.13.0+cu130 \\\n", {}, "cu130"),
         ("torch==2.13.0+cu130 \\\n", {"UV_TORCH_BACKEND": "auto"}, None),
-        ("torch==2.13.0+cpu \\\n", {"UV_FIND_LINKS": "https://wheels.example"}, None),
+        ("torch==2.13.0+cpu \\\n", {"UV_FIND_LINKS": "x://wheels"}, None),
     ],
 )
 def test_torch_backend(lock: str, variables: dict[str, str], backend: str | None) -> None:
