@@ -25,7 +25,7 @@ def test_a_line_of_answers_holds_what_was_asked_and_what_came(asking: Asking, sc
     record = problem("张{problem}", "A", None, text="甲比乙大。{options}")
     write_jsonl(asking.data, indexed(record))
     server = scripted(rules=[{"match": "Question 0", "replies": [{"content": "想一想。\n因此答案是：B"}]}])
-    done = asking.answer(server.base_url, language="zh", max_tokens=77, temperature=0.5, top_p=0.9, seed=3)
+    done = asking.answer(server.base_url, prompt="zh", max_tokens=77, temperature=0.5, top_p=0.9, seed=3)
     parsed = Problem.from_record(indexed(record)[0])
     prompts = [render(template("zh"), parsed, question) for question in parsed.questions]
     first, second = done.rows
@@ -175,7 +175,7 @@ def test_a_second_run_asks_nothing_and_needs_no_server(asking: Asking, scripted:
 
 @pytest.mark.parametrize(
     "change",
-    [{"temperature": 0.1}, {"max_tokens": 99}, {"top_p": 0.5}, {"seed": 2}, {"language": "zh"}],
+    [{"temperature": 0.1}, {"max_tokens": 99}, {"top_p": 0.5}, {"seed": 2}, {"prompt": "zh"}],
     ids=lambda change: next(iter(change)),
 )
 def test_what_changes_completions_asks_anew_and_changing_back_asks_nothing(
@@ -325,5 +325,5 @@ def test_faults_of_files_are_told_before_the_server_is_asked(asking: Asking, scr
 
 
 def test_no_language_no_prompt() -> None:
-    with pytest.raises(UserError, match=r"dataset\.language: no prompt for 'fr'; there are en, zh"):
+    with pytest.raises(UserError, match=r"no prompt template 'fr'; there are en, en-short, zh, zh-short"):
         template("fr")

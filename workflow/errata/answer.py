@@ -18,7 +18,7 @@ from errata.server import Server
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="results/data/{split}.jsonl")
-    parser.add_argument("--language", default="en", help="language of the prompt")
+    parser.add_argument("--prompt", default="en", help=f"prompt template: {', '.join(prompts.NAMES)}")
     parser.add_argument("--output", type=Path, required=True, help="one line a question")
     parser.add_argument("--summary", type=Path, required=True, help="JSON: counts, tokens, seconds")
     add_serving_arguments(parser)
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     generation = Generation.from_arguments(arguments)
     asked = questions(arguments.data)
-    text = prompts.template(arguments.language)
+    text = prompts.template(arguments.prompt)
     requests = {
         problem.key(question): Request(
             problem.key(question),

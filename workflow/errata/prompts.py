@@ -7,19 +7,19 @@ from errata.errors import UserError
 from errata.records import Problem, Question
 
 _FOLDER = Path(__file__).parent / "prompts"
-LANGUAGES = tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
+NAMES = tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
 _FIELD = re.compile(r"\{(problem|question|options)\}")
 
 
-def template(language: str) -> str:
-    """The prompt template of a language.
+def template(name: str) -> str:
+    """The prompt template of that name: a language, with `-short` behind it for one that asks for little reasoning.
 
     Raises:
         UserError: there is none.
     """
-    path = _FOLDER / f"{language}.txt"
-    if language not in LANGUAGES:
-        raise UserError(f"dataset.language: no prompt for {language!r}; there are {', '.join(LANGUAGES)}.")
+    path = _FOLDER / f"{name}.txt"
+    if name not in NAMES:
+        raise UserError(f"no prompt template {name!r}; there are {', '.join(NAMES)}.")
     return path.read_text(encoding="utf-8").strip()
 
 

@@ -34,6 +34,8 @@ TUNED = [
     *STRATEGIES,
     *(f"{strategy}-{bits}bit" for strategy in STRATEGIES for bits in BITS),
 ]
+# The name of the prompt template in workflow/errata/prompts/.
+PROMPT = CONFIG["dataset"]["language"] + ("-short" if CONFIG["dataset"]["prompt"] == "short" else "")
 # What only needs the standard library runs in the Python that runs Snakemake.
 PYTHON = sys.executable
 

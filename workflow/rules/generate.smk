@@ -4,7 +4,7 @@
 rule answer:
     input:
         data="results/data/{split}.jsonl",
-        prompt=f"workflow/errata/prompts/{CONFIG['dataset']['language']}.txt",
+        prompt=f"workflow/errata/prompts/{PROMPT}.txt",
         weights=asking_weights,
         environment=asking_environment,
     output:
@@ -25,7 +25,7 @@ rule answer:
         concurrency=CONFIG["generate"]["concurrency"],
     params:
         python=asking_python,
-        language=CONFIG["dataset"]["language"],
+        prompt=PROMPT,
         server=asking_server,
         sampling=sampling_flags(),
         journal=lambda wildcards: f"results/{wildcards.model}/journal/{answer_name(wildcards)}.jsonl",
@@ -33,7 +33,7 @@ rule answer:
     message:
         "Asking {wildcards.model} every question of {wildcards.split}"
     shell:
-        "{params.python} -m errata answer --data {input.data} --language {params.language} {params.server:q}"
+        "{params.python} -m errata answer --data {input.data} --prompt {params.prompt} {params.server:q}"
         " {params.sampling:q} --concurrency {resources.concurrency} --journal {params.journal}"
         " --server-log {params.server_log} --output {output.answers} --summary {output.summary} 2>&1 | tee -i {log}"
 
