@@ -304,3 +304,11 @@ class TestTraining:
         assert step.wait(20) == 128 + 15
         assert not Path(f"/proc/{(work / 'pid').read_text()}").exists()
         assert [point.step for point in training_run.checkpoints(work / "output")] == [1, 2]
+
+
+@pytest.mark.parametrize(("job", "processes", "each"), [("128", 8, 16), ("2", 1, 2), ("2", 0, 2), ("4", 8, 1)])
+def test_the_processes_of_a_training_share_its_threads(
+    monkeypatch: pytest.MonkeyPatch, job: str, processes: int, each: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", job)
+    assert train.threads_each(processes) == each

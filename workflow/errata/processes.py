@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +16,12 @@ _PR_SET_PDEATHSIG = 1
 
 @contextmanager
 def running(
-    command: Sequence[str], log: Path, *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    patience: float = 30.0,
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """Run a command while the block lasts; at its end, however it comes, the whole process group is stopped.
 
@@ -23,6 +29,7 @@ def running(
 
     Args:
         log: output and errors of the command are appended to it.
+        patience: seconds that it has to end by itself once it is told to.
     """
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -36,17 +43,17 @@ def running(
                 env=environment,
                 # a session of its own, so that a signal reaches it through us only, and its children with it
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=partial(_die_with_parent, os.getpid()),
             )
         try:
             yield process
         finally:
-            stop(process)
+            stop(process, patience)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
-def stop(process: "subprocess.Popen[bytes]", patience: float = 30.0) -> None:
+def stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
     """End a process and everything that descends from it: politely, and after `patience` seconds not.
 
     torchrun puts its workers into sessions of their own, so the process group alone would miss them.
@@ -119,7 +126,10 @@ def _terminate(signum: int, _frame: object) -> None:
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
-    """Linux: when the step is killed outright, its child gets SIGTERM."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _die_with_parent(parent: int) -> None:
+    """In the child, on Linux: the kernel ends it when the step is killed without a chance to clean up."""
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)  # the step was killed before the kernel was told

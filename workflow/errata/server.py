@@ -1,12 +1,9 @@
 """A model server that lives as long as the step that needs it, and leaves no process behind."""
 
 import asyncio
-import ctypes
-import functools
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -20,10 +17,7 @@ from typing import Any
 import openai
 
 from errata.errors import UserError
-
-# What a person needs of a dead server's log.
-_TAIL_LINES = 30
-_PR_SET_PDEATHSIG = 1
+from errata.processes import running, tail
 
 
 @dataclass(frozen=True)
@@ -97,25 +91,11 @@ def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
     # llama.cpp's threads spin while they wait for each other; beside another busy process that costs ten times
     environment.setdefault("OMP_WAIT_POLICY", "passive")
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        # a session of its own, so that the engine's children can be stopped with it
-        process = subprocess.Popen(
-            _command(spec, port),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=functools.partial(_die_with_parent, os.getpid()),
-        )
-    server = Server(f"http://127.0.0.1:{port}/v1", key, spec.model, log, process)
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
+    log.unlink(missing_ok=True)
+    with running(_command(spec, port), log, environment=environment, patience=10.0) as process:
+        server = Server(f"http://127.0.0.1:{port}/v1", key, spec.model, log, process)
         _await_ready(server, spec)
         yield server
-    finally:
-        _stop(process)
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _command(spec: ServerSpec, port: int) -> list[str]:
@@ -214,41 +194,7 @@ def _port(wanted: int | None) -> int:
         return int(probe.getsockname()[1])
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and everything it started: politely, then not."""
-    for how, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
-        try:
-            os.killpg(process.pid, how)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-        # the leader has ended; its children get no second chance
-        if how == signal.SIGTERM:
-            continue
-        break
-    process.wait()
-
-
-def _terminate(signum: int, _frame: object) -> None:
-    """SIGTERM ends the step as an exception does, so that the server is stopped on the way out."""
-    raise SystemExit(128 + signum)
-
-
-def _die_with_parent(parent: int) -> None:
-    """In the child: the kernel ends the server when the step is killed without a chance to clean up."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)  # the step was killed before the kernel was told
-
-
 def _tail(log: Path | None) -> str:
     if log is None:
         return ""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
-    except OSError:
-        return ""
-    return "\n".join([f" The end of {log}:", *(f"  | {line}" for line in lines)])
+    return "\n".join([f" The end of {log}:", *(f"  | {line}" for line in tail(log).splitlines())])

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     cut = longer_than(rows, configuration["cutoff_len"], arguments.base)
     if cut:
         _say(f"{cut} of {len(rows)} rows are longer than cutoff_len and lose their end: raise train.cutoff_len")
-    train(configuration, arguments.base, arguments.dataset, arguments.work, arguments.output)
+    train(configuration, arguments.base, arguments.dataset, arguments.work, arguments.output, gpus())
 
 
 def read_rows(dataset: Path) -> list[dict[str, Any]]:
@@ -75,6 +75,13 @@ def read_rows(dataset: Path) -> list[dict[str, Any]]:
             "answers become right, or bring more questions."
         )
     return rows
+
+
+def gpus() -> int:
+    """How many GPUs the trainer sees; LLaMA-Factory starts a process on each."""
+    import torch
+
+    return int(torch.cuda.device_count())
 
 
 def hardware_settings() -> dict[str, Any]:
@@ -127,13 +134,22 @@ def configure(
     }
 
 
-def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, output: Path) -> None:
+def threads_each(processes: int) -> int:
+    """Threads for each of the trainer's processes: Snakemake says the job's, torchrun would give every process one."""
+    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return max(1, threads // max(1, processes))
+
+
+def train(
+    configuration: dict[str, Any], base: Path, dataset: Path, work: Path, output: Path, processes: int = 1
+) -> None:
     """Train, from the newest complete checkpoint in `work` if that belongs to this very training.
 
     Args:
         base: the checkpoint's folder.
         work: keeps checkpoints until the training is finished, then it is removed.
         output: folder of the finished adapter, with log, loss curve and the trainer's configuration.
+        processes: how many processes share the job's threads.
 
     Raises:
         UserError: the trainer failed; with the end of its log.
@@ -159,7 +175,7 @@ def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, 
     log = work / "train.log"
     remove(log)
     command = [sys.executable, "-m", "llamafactory.cli", "train", "train.yaml"]
-    environment = offline(os.environ, work)
+    environment = {**offline(os.environ, work), "OMP_NUM_THREADS": str(threads_each(processes))}
     _say(f"LLaMA-Factory is starting; its output goes to {log}")
     with running(command, log, cwd=work, environment=environment) as process:
         _follow(process, made / "trainer_log.jsonl")
