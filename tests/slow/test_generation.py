@@ -104,9 +104,17 @@ class Steps:
     def nothing_is_left(self) -> None:
         wait_for(lambda: not self.processes(), 30)
         if self.log.exists() and "listening on" in self.log.read_text(errors="replace"):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # a process that ends loses its environment, by which it is found, a moment before its sockets
+            wait_for(self.port_is_free, 5)
+
+    def port_is_free(self) -> bool:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
                 probe.bind(("127.0.0.1", self.port()))
+            except OSError:
+                return False
+            return True
 
 
 @pytest.fixture
