@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,24 @@ def snakemake(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[st
 
 def planned(checkout: Path, *arguments: str) -> dict[str, int]:
     """The jobs of a dry run by rule."""
-    run = snakemake(checkout, "-n", "--quiet", "host", *arguments)
+    run = snakemake(checkout, "--quiet", "host", "-n", *arguments)
     assert run.returncode == 0, run.stdout + run.stderr
     table = re.search(r"Job stats:\n(.*?)\ntotal", run.stdout, re.DOTALL)
     rows = [line.split() for line in table[1].splitlines()[2:]] if table else []
     return {rule: int(count) for rule, count in rows}
+
+
+def command_in(folder: Path) -> Callable[[Path], str]:
+    """Tell the command of a process that stands in this folder; nothing of the others."""
+
+    def command(process: Path) -> str:
+        try:
+            here = (process / "cwd").readlink() == folder
+            return (process / "cmdline").read_text(errors="replace") if here else ""
+        except OSError:
+            return ""  # it has ended, or is not ours to look at
+
+    return command
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +146,7 @@ def test_submissions_are_the_input_records_with_answers(checkout: Path) -> None:
 
 def test_afterwards_nothing_is_to_be_done_and_nothing_runs(checkout: Path) -> None:
     assert planned(checkout) == {}
-    commands = [
-        (process / "cmdline").read_bytes().decode(errors="replace")
-        for process in Path("/proc").iterdir()
-        if process.name.isdigit() and (process / "cmdline").exists() and (process / "cwd").readlink() == checkout
-    ]
+    commands = [command for command in map(command_in(checkout), Path("/proc").glob("[0-9]*")) if command]
     assert commands == []
 
 
