@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         for problem, question in asked
     }
     with generation.journal() as journal:
-        completions = {key: journal.get(request) for key, request in requests.items()}
-        missing = [request for key, request in requests.items() if completions[key] is None]
+        missing = [request for request in requests.values() if journal.get(request) is None]
         reused = len(requests) - len(missing)
         failed: dict[Request, Completion] = {}
         seconds = _ask_all(generation, journal, missing, len(requests), failed) if missing else 0.0
