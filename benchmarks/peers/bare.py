@@ -1,18 +1,19 @@
 """A bare loop over prompts, by AsyncOpenAI or by aiohttp: what a careful user would write in an afternoon.
 
 Prompts are lines {"prompt", ...}; every completion is written beside its line. Concurrency is kept by a semaphore and
-connections by one pool that is as large.
+connections by one pool that is as large. The seconds from the first request to the last answer are printed.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-Ask = Callable[[str], Awaitable[str]]
+Ask = Callable[[str], Awaitable[tuple[str, int]]]
 
 
 async def by_openai(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
@@ -20,9 +21,9 @@ async def by_openai(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -
 
     async with openai.AsyncOpenAI(base_url=arguments.base_url, api_key=_key()) as client:
 
-        async def ask(prompt: str) -> str:
+        async def ask(prompt: str) -> tuple[str, int]:
             reply = await client.chat.completions.create(**_body(arguments, prompt))
-            return reply.choices[0].message.content or ""
+            return reply.choices[0].message.content or "", reply.usage.completion_tokens if reply.usage else 0
 
         await _ask_all(ask, rows, arguments.concurrency)
 
@@ -34,11 +35,11 @@ async def by_aiohttp(arguments: argparse.Namespace, rows: list[dict[str, Any]]) 
     pool = aiohttp.TCPConnector(limit=arguments.concurrency)
     async with aiohttp.ClientSession(connector=pool, headers=headers, timeout=aiohttp.ClientTimeout(600)) as client:
 
-        async def ask(prompt: str) -> str:
+        async def ask(prompt: str) -> tuple[str, int]:
             async with client.post(url, json=_body(arguments, prompt)) as reply:
                 reply.raise_for_status()
-                text: str = (await reply.json())["choices"][0]["message"]["content"]
-                return text
+                answer = await reply.json()
+                return answer["choices"][0]["message"]["content"], answer["usage"]["completion_tokens"]
 
         await _ask_all(ask, rows, arguments.concurrency)
 
@@ -57,9 +58,11 @@ async def _ask_all(ask: Ask, rows: list[dict[str, Any]], concurrency: int) -> No
 
     async def one(row: dict[str, Any]) -> None:
         async with slots:
-            row["completion"] = await ask(row["prompt"])
+            row["completion"], row["completion_tokens"] = await ask(row["prompt"])
 
+    start = time.monotonic()
     await asyncio.gather(*map(one, rows))
+    print(time.monotonic() - start)
 
 
 def main() -> None:

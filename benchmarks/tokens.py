@@ -1,0 +1,105 @@
+"""Benchmark 3: tokens per solved question. Errata's step retry against sampling a fixed n for every wrong question.
+
+The server has a fixed number of slots and takes its time for every token. All clients send the same requests (see
+wrong.py) and are given the same answers, so with at most n attempts Errata solves exactly the questions that n samples
+solve: the comparison is at equal solved questions, and checked to be. Tokens are the server's own count, those of
+cancelled requests included; seconds are its request phase.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from measure import Scripted, errata, machine, scratch, scripted, table
+from wrong import FLAGS, first_answers, requests, solved
+
+
+async def sample_all(base_url: str, cases: list[dict[str, Any]], concurrency: int) -> set[tuple[str, int]]:
+    """Ask everything, as many requests at once as the server has slots; the questions with any right sample."""
+    right = set()
+    queue = iter([(case, body) for case in cases for body in case["bodies"]])
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
+
+        async def work() -> None:
+            for case, body in queue:
+                async with session.post(f"{base_url}/chat/completions", json=body) as reply:
+                    text = (await reply.json())["choices"][0]["message"]["content"]
+                letter = re.search(r"answer is ([A-Z])", text)
+                if letter and letter[1] == case["answer"]:
+                    right.add((case["id"], case["question"]))
+
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+    return right
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=1415)
+    parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--token-seconds", type=float, default=0.004)
+    parser.add_argument("--tokens", type=int, nargs=2, default=(40, 400), help="shortest and longest completion")
+    parser.add_argument("--samples", type=int, nargs="+", default=[4, 8, 16], help="fixed n to compare with")
+    parser.add_argument("--tails", nargs="+", default=["0", "0.1"], help="values of --tail-tokens; none: not passed")
+    arguments = parser.parse_args()
+    print(f"{machine('aiohttp')}\n", flush=True)
+    rows: list[tuple[object, ...]] = []
+    server_flags = ["--delay", 0, "--slots", arguments.slots, "--token-seconds", arguments.token_seconds]
+    with scratch() as folder, scripted(*server_flags, "--tokens", *arguments.tokens) as server:
+        data, answers = first_answers(folder, arguments.questions)
+        for n in arguments.samples:
+            cases = list(requests(data, answers, n))
+            server.reset()
+            right = asyncio.run(sample_all(server.base_url, cases, arguments.slots))
+            fixed = server.reset()
+            rows.append(_row(n, f"{n} samples of each", len(right), fixed, fixed, fixed))
+            strict = None
+            for tail in arguments.tails:
+                spent = until_right(folder, data, answers, server, n, tail, arguments.slots)
+                assert spent.pop("solved") == right, f"n = {n}, tail {tail}: not the same questions were solved"
+                strict = strict or spent
+                rows.append(_row(n, f"Errata, `--tail-tokens {tail}`", len(right), spent, fixed, strict))
+    print(f"{len(cases)} first-wrong questions of {arguments.questions}, {arguments.slots} slots, ", end="")
+    print(
+        f"{arguments.token_seconds} s a token, completions of {arguments.tokens[0]} to {arguments.tokens[1]} tokens\n"
+    )
+    header = ["n", "client", "solved", "tokens", "a solved question", "of the fixed n's", "over strictly in turn"]
+    print(table([*header, "cancelled", "seconds"], rows))
+
+
+def until_right(
+    folder: Path, data: Path, answers: Path, server: Scripted, attempts: int, tail: str, slots: int
+) -> dict[str, Any]:
+    """Errata's step retry: the server's metrics and, as `solved`, what it solved."""
+    flags = ["--answers", answers, "--attempts", attempts, "--concurrency", slots, *FLAGS]
+    flags += [] if tail == "none" else ["--tail-tokens", tail]
+    name = f"retry-{attempts}-{tail}"
+    errata("retry", data, folder / name, server.base_url, *flags)
+    summary = json.loads((folder / name / "retry.json").read_text())
+    metrics = server.reset()
+    # its own count of what finished must agree with the server's; cancelled ones it can only estimate
+    if not metrics["cancelled"]:
+        assert summary["completion_tokens"] == round(metrics["generated_tokens"]), "Errata counted other tokens"
+    return {**metrics, "solved": solved(folder / name / "retry.jsonl")}
+
+
+def _row(n: int, name: str, right: int, spent: Any, fixed: Any, strict: Any) -> tuple[object, ...]:
+    tokens = spent["generated_tokens"]
+    return (
+        n,
+        name,
+        right,
+        f"{tokens:,.0f}",
+        f"{tokens / right:,.0f}",
+        f"{100 * tokens / fixed['generated_tokens']:.1f} %",
+        "" if spent is fixed else f"{100 * (tokens / strict['generated_tokens'] - 1):+.1f} %",
+        spent["cancelled"],
+        f"{spent['request_seconds']:.1f}",
+    )
+
+
+if __name__ == "__main__":
+    main()
