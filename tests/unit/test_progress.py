@@ -23,11 +23,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_log_gets_whole_lines_now_and_then(clock: list[float]) -> None:
     log = io.StringIO()
-    progress = Progress("answer m", 100, stream=log)
+    progress = Progress("answer m", 100, remark=lambda: "7 failed", stream=log)
     for _ in range(100):
         clock[0] += 1
-        progress.step("7 failed")
-    progress.close("7 failed")
+        progress.step()
+    progress.close()
     lines = log.getvalue().splitlines()
     assert lines[0] == "answer m: 0/100, starting"
     assert lines[1] == "answer m: 30/100, 1.0/s, 1 min 10 s left, 7 failed"
@@ -55,7 +55,7 @@ def test_what_an_earlier_run_had_done_does_not_count_for_the_rate(clock: list[fl
     log = io.StringIO()
     progress = Progress("answer m", 1000, 900, every=1, stream=log)
     clock[0] += 60
-    progress.step(count=10)
+    progress.update(10)
     lines = log.getvalue().splitlines()
     assert lines == ["answer m: 900/1000, 900 done before", "answer m: 910/1000, 10.0/min, 9 min 00 s left"]
 
@@ -70,7 +70,7 @@ def test_long_work_is_told_in_hours(clock: list[float]) -> None:
 
 def test_nothing_to_do_divides_by_nothing(clock: list[float]) -> None:
     log = io.StringIO()
-    progress = Progress("retry m", 0, stream=log)
+    progress = Progress("retry m", 0, remark=lambda: "0 solved", stream=log)
     clock[0] += 1
-    progress.close("0 solved")
+    progress.close()
     assert log.getvalue().splitlines()[-1] == "retry m: 0/0, 0 solved"

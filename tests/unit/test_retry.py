@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from asking import Asking
-from errata.retry import OUTCOMES
+from errata.cases import OUTCOMES
 from helpers import indexed, problem, write_jsonl
 from servers import Start
 
@@ -69,7 +71,9 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
     assert [attempt["correct"] for attempt in rows["second"]["attempts"]] == [False, True]
     assert [attempt["answer"] for attempt in rows["never"]["attempts"]] == ["B"] * 3
     assert [attempt["finish_reason"] for attempt in rows["mute"]["attempts"]] == ["stop", "length", "length"]
-    assert [attempt["finish_reason"] for attempt in rows["refused"]["attempts"]] == ["error"] * 3
+    assert [attempt["finish_reason"] for attempt in rows["refused"]["attempts"]] == ["error"], (
+        "it will be refused again"
+    )
     assert rows["first"] == {
         "id": "first",
         "question": 0,
@@ -78,6 +82,8 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
         "outcome": "solved",
         "attempts": [
             {
+                "attempt": 1,
+                "temperature": 0.8,
                 "completion": "The answer is A",
                 "answer": "A",
                 "correct": True,
@@ -91,9 +97,11 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
         "solved": 2,
         "exhausted": 1,
         "unreadable": 1,
+        "truncated": 0,
         "failed": 1,
+        "skipped": 0,
     }
-    assert done.summary["attempts"] == len(server.seen()) == 12
+    assert done.summary["attempts"] == len(server.seen()) == 10
     assert not any("[right/0]" in request["prompt"] for request in server.seen())
 
 
@@ -117,10 +125,10 @@ def test_a_second_retry_asks_nothing_and_more_attempts_ask_only_the_rest(asking:
             {"match": "[q/0]", "replies": [bad]},
         ]
     )
-    two = asking.retry(server.base_url, attempts=2)
+    two = asking.retry(server.base_url, attempts=2, hedging=0)
     assert asking.retry(server.base_url, attempts=2, concurrency=1).rows == two.rows
     assert len(server.seen()) == 4
-    five = asking.retry(server.base_url, attempts=5)
+    five = asking.retry(server.base_url, attempts=5, hedging=0)
     assert [(row["outcome"], len(row["attempts"])) for row in five.rows] == [("solved", 4), ("exhausted", 5)]
     assert [row["attempts"][:2] for row in five.rows] == [row["attempts"] for row in two.rows]
     assert len(server.seen()) == 9
@@ -129,13 +137,16 @@ def test_a_second_retry_asks_nothing_and_more_attempts_ask_only_the_rest(asking:
     assert asking.retry(server.base_url, attempts=2).rows == two.rows
 
 
-def test_a_retry_that_was_broken_off_goes_on_with_the_attempt_it_was_at(asking: Asking, scripted: Start) -> None:
+def test_a_retry_that_was_broken_off_goes_on_with_the_attempt_it_was_at(
+    asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errata.client._PAUSE", 0.01)
     write_jsonl(asking.data, indexed(problem("p", "A")))
     write_jsonl(asking.answers, wrong("p", "B"))
-    bad, down = {"content": "The answer is B"}, {"status": 500}
+    bad, down = {"content": "The answer is B"}, {"drop": True}
     server = scripted(rules=[{"match": "[p/0]", "replies": [bad, bad, *[down] * 5, {"content": "The answer is A"}]}])
-    assert asking.retry(server.base_url).status == 1
-    done = asking.retry(server.base_url)
+    assert asking.retry(server.base_url, hedging=0).status == 1
+    done = asking.retry(server.base_url, hedging=0)
     assert [attempt["answer"] for attempt in done.rows[0]["attempts"]] == ["B", "B", "A"]
     assert done.summary["reused"] == 2
     assert len(server.seen()) == 8

@@ -131,7 +131,7 @@ def test_a_server_gets_its_flags_answers_with_its_own_key_and_leaves_nothing_beh
     assert running.api_key not in " ".join(command), "others could read the key in the list of processes"
     assert command == [
         *("--model", str(tmp_path / "checkpoint"), "--served-model-name", "m", "--host", "127.0.0.1"),
-        *("--port", str(server.port), "--trust-remote-code"),
+        *("--port", str(server.port), "--enable-prompt-tokens-details", "--trust-remote-code"),
         *("--max-model-len", "4096", "--enforce-eager", "--hf-overrides", '{"a": 1}'),
     ]
 
@@ -191,7 +191,7 @@ def test_a_server_that_dies_ends_the_step_at_once_with_the_end_of_its_log(
 ) -> None:
     dying = [{"match": "of p10?", "replies": [{"die": 3}]}] if death == "of itself" else []
     server = engine(rules=[*dying, {"match": "Question", "replies": [SLOW_REPLY]}])
-    with step(tmp_path) as running:
+    with step(tmp_path, "--restarts", "0") as running:
         if death == "killed":
             wait_for(lambda: finished(tmp_path) >= 5)
             os.kill(pid(server), signal.SIGKILL)

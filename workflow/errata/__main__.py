@@ -19,6 +19,7 @@ STEPS = {
     "answer": ("errata.answer", "ask a model every question once"),
     "merge-questions": ("errata.merge_questions", "put the answers beside the questions"),
     "retry": ("errata.retry", "ask the first-wrong questions again until right"),
+    "journal": ("errata.journals", "show or compact the journals of finished completions"),
     "training-set": ("errata.training_set", "make the training set from right completions"),
     "dataset-info": ("errata.dataset_info", "describe the training sets to LLaMA-Factory"),
     "train": ("errata.train", "train a LoRA adapter with LLaMA-Factory"),

@@ -1,19 +1,19 @@
 """Step answer: ask a model every question of a split once."""
 
 import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from errata import prompts
-from errata.client import Client, for_each
+from errata.cases import accepted
+from errata.dispatch import ByProblem, Job, Load
 from errata.errors import UserError
 from errata.files import read_jsonl, write_json, write_jsonl
-from errata.generation import Generation, add_serving_arguments
-from errata.journal import Completion, Journal, Request
-from errata.progress import Progress
-from errata.reading import read_answer
-from errata.records import Problem, Question
-from errata.server import Server
+from errata.generation import Generation, Tally, add_serving_arguments
+from errata.journal import Completion, Request
+from errata.records import Key, Problem, Question
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,34 +32,48 @@ def run(arguments: argparse.Namespace) -> None:
     """
     generation = Generation.from_arguments(arguments)
     asked = questions(arguments.data)
-    text = prompts.template(arguments.prompt)
-    requests = {
-        problem.key(question): Request(
-            problem.key(question),
-            0,
-            prompts.render(text, problem, question),
-            generation.sampling(problem.key(question), 0),
-        )
-        for problem, question in asked
-    }
+    template = prompts.template(arguments.prompt)
+
+    # made when it is needed and not kept: prompts take more memory than all the rest
+    def request(problem: Problem, question: Question) -> Request:
+        key = problem.key(question)
+        return Request(key, 0, prompts.render(template, problem, question), generation.sampling(key, 0))
+
     with generation.journal() as journal:
-        missing = [request for request in requests.values() if journal.get(request) is None]
-        reused = len(requests) - len(missing)
-        failed: dict[Request, Completion] = {}
-        seconds = _ask_all(generation, journal, missing, len(requests), failed) if missing else 0.0
-        if failed and len(failed) == len(requests):
-            message = next(iter(failed.values())).error
+        missing = [each for each in asked if request(*each) not in journal]
+        reused = len(asked) - len(missing)
+        work = Once(request, missing)
+        load = generation.ask(journal, work, "answer", len(asked), reused) if missing else Load()
+        if work.failed and len(work.failed) == len(asked):
+            message = next(iter(work.failed.values())).error
             raise UserError(
                 f"{arguments.model}: the server refused every question ({message}). "
                 "Most often generate.max_tokens leaves no room for the prompt within the model's context length."
             )
-        rows = []
-        for problem, question in asked:
-            request = requests[problem.key(question)]
-            completion = journal.get(request) or failed[request]
-            rows.append(_row(request, question, completion, arguments.model))
-    write_jsonl(arguments.output, rows)
-    write_json(arguments.summary, _summary(rows, reused, seconds))
+        tally = Tally()
+        counts = dict.fromkeys(("questions", "correct", "unreadable"), 0)
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for problem, question in asked:
+                wanted = request(problem, question)
+                completion = journal.get(wanted) or work.failed[wanted.key]
+                row = _row(wanted, question, completion, arguments.model)
+                tally.add(completion)
+                counts["questions"] += 1
+                counts["correct"] += row["correct"] is True
+                counts["unreadable"] += row["answer"] is None
+                yield row
+
+        write_jsonl(arguments.output, rows())
+        summary = {
+            **counts,
+            "truncated": tally.truncated,
+            "failed": tally.failed,
+            # completions that earlier runs had finished
+            "reused": reused,
+            **tally.summary(journal, load),
+        }
+    write_json(arguments.summary, summary)
 
 
 def questions(data: Path) -> list[tuple[Problem, Question]]:
@@ -68,49 +82,44 @@ def questions(data: Path) -> list[tuple[Problem, Question]]:
     return [(problem, question) for problem in problems for question in problem.questions]
 
 
-def accepted(completion: Completion, letters: str) -> str | None:
-    """The answer of a completion; a truncated or failed one has none, whatever stands in it."""
-    return None if completion.finish_reason in {"length", "error"} else read_answer(completion.text, letters)
+@dataclass(eq=False, slots=True)
+class QuestionJob(Job):
+    """A question under way."""
+
+    problem: Problem
+    question: Question
 
 
-def _ask_all(
-    generation: Generation,
-    journal: Journal,
-    missing: list[Request],
-    total: int,
-    failed: dict[Request, Completion],
-) -> float:
-    progress = Progress(f"answer {generation.server.model}", total, total - len(missing))
-    tokens = 0
+class Once:
+    """Work for `errata.dispatch.dispatch`: every question once, those of one problem after each other."""
 
-    async def work(client: Client, server: Server) -> None:
-        async def one_after_the_other(requests: list[Request]) -> None:
-            nonlocal tokens
-            for request in requests:
-                completion = await client.complete(request)
-                if completion.failed:
-                    failed[request] = completion
-                tokens += completion.completion_tokens
-                progress.step(f"{tokens} tokens, {len(failed)} failed")
+    def __init__(
+        self, request: Callable[[Problem, Question], Request], missing: list[tuple[Problem, Question]]
+    ) -> None:
+        self._request = request
+        self._queue = ByProblem((problem.id, (problem, question)) for problem, question in missing)
+        self.failed: dict[Key, Completion] = {}
+        self.finished = self.truncated = 0
+        self.tokens = 0.0
 
-        await for_each(
-            _by_problem(missing, generation.concurrency), one_after_the_other, generation.concurrency, server
-        )
+    def remark(self) -> str:
+        return f"{self.truncated} truncated, {len(self.failed)} failed"
 
-    seconds = generation.ask(journal, work)
-    progress.close(f"{tokens} tokens, {len(failed)} failed")
-    return seconds
+    def next(self) -> QuestionJob | None:
+        item = self._queue.take()
+        return QuestionJob(self._request(*item), *item) if item else None
 
+    def done(self, job: QuestionJob, completion: Completion) -> list[QuestionJob]:
+        self._queue.release(job.problem.id)
+        self.tokens += completion.completion_tokens
+        self.truncated += completion.truncated
+        if completion.failed:
+            self.failed[job.request.key] = completion
+        self.finished += 1
+        return []
 
-def _by_problem(requests: list[Request], concurrency: int) -> list[list[Request]]:
-    """Questions of one problem follow each other, so that the server still has the problem in its prefix cache.
-
-    With fewer problems than requests at once they would keep the server waiting: then each question stands alone.
-    """
-    groups: dict[str, list[Request]] = {}
-    for request in requests:
-        groups.setdefault(request.key.id, []).append(request)
-    return list(groups.values()) if len(groups) >= concurrency else [[request] for request in requests]
+    def dropped(self, job: QuestionJob) -> None:
+        self._queue.put_back(job.problem.id, (job.problem, job.question))
 
 
 def _row(request: Request, question: Question, completion: Completion, model: str) -> dict[str, Any]:
@@ -130,18 +139,3 @@ def _row(request: Request, question: Question, completion: Completion, model: st
         "model": model,
     }
     return {**row, "error": completion.error} if completion.failed else row
-
-
-def _summary(rows: list[dict[str, Any]], reused: int, seconds: float) -> dict[str, Any]:
-    return {
-        "questions": len(rows),
-        "correct": sum(row["correct"] is True for row in rows),
-        "unreadable": sum(row["answer"] is None for row in rows),
-        "truncated": sum(row["finish_reason"] == "length" for row in rows),
-        "failed": sum(row["finish_reason"] == "error" for row in rows),
-        "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
-        "completion_tokens": sum(row["completion_tokens"] for row in rows),
-        # completions that an earlier, interrupted run had finished; the seconds are then not those of all
-        "reused": reused,
-        "wall_seconds": round(seconds, 3) if not reused else None,
-    }

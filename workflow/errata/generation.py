@@ -1,19 +1,20 @@
-"""What the steps that ask a model have in common: their flags, and a server that is started only when needed."""
+"""What the steps that ask a model have in common: flags, a server that is started when needed, and its restarts."""
 
 import argparse
 import asyncio
 import hashlib
 import json
-import time
-from collections.abc import Awaitable, Callable
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errata.client import Client, connected
-from errata.journal import Journal, Sampling
+from errata.client import connected
+from errata.dispatch import JobT, Load, Work, dispatch
+from errata.journal import Completion, Journal, Sampling
+from errata.progress import Progress
 from errata.records import Key
-from errata.server import Server, ServerSpec, serving
+from errata.server import Server, ServerSpec, ServerTrouble, serving
 from errata.weights import fingerprint
 
 # Engine options that change what is computed, not just how fast.
@@ -31,15 +32,24 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--base-url", help="of a server that already runs (endpoint)")
     server.add_argument("--api-key-env", default="OPENAI_API_KEY", help="variable with the endpoint's key")
     server.add_argument("--ready-timeout", type=float, default=1800.0, help="seconds until the first completion")
+    server.add_argument("--restarts", type=int, default=2, help="how often a server that breaks down is started anew")
     server.add_argument("--trust-remote-code", action="store_true", help="let vLLM run code that the model brings")
     server.add_argument("--server-log", type=Path, required=True)
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--max-tokens", type=int, default=1024)
-    sampling.add_argument("--temperature", type=float, default=0.0)
+    sampling.add_argument(
+        "--temperature",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        help="one, or one an attempt; the last for all further ones",
+    )
     sampling.add_argument("--top-p", type=float, default=1.0)
     sampling.add_argument("--seed", type=int, default=1)
     sampling.add_argument("--concurrency", type=int, default=16, help="requests under way at once")
-    sampling.add_argument("--request-timeout", type=float, default=600.0, help="seconds for one request")
+    sampling.add_argument(
+        "--request-timeout", type=float, default=600.0, help="seconds for one request, after which it is sent anew"
+    )
     parser.add_argument("--journal", type=Path, required=True, help="finished completions, kept over crashes")
 
 
@@ -49,8 +59,9 @@ class Generation:
 
     server: ServerSpec
     server_log: Path
+    restarts: int
     max_tokens: int
-    temperature: float
+    temperatures: tuple[float, ...]
     top_p: float
     seed: int
     concurrency: int
@@ -76,8 +87,9 @@ class Generation:
         return cls(
             spec,
             arguments.server_log,
+            arguments.restarts,
             arguments.max_tokens,
-            arguments.temperature,
+            tuple(arguments.temperature),
             arguments.top_p,
             arguments.seed,
             arguments.concurrency,
@@ -90,21 +102,107 @@ class Generation:
         spec = self.server
         numeric = {name: spec.options[name] for name in _NUMERIC_OPTIONS if name in spec.options}
         weights = fingerprint(spec.weights) if spec.weights else spec.base_url
-        return Journal(self.journal_path, json.dumps([spec.engine, spec.model, weights, numeric], sort_keys=True))
+        identity = json.dumps([spec.engine, spec.model, weights, numeric], sort_keys=True)
+        return Journal(self.journal_path, identity, spec.model)
 
     def sampling(self, key: Key, attempt: int) -> Sampling:
-        """Sampling of one attempt, with a seed of its own that does not depend on the order of asking."""
+        """Sampling of one attempt: 0 is the first answer, 1 the first time that it is asked again.
+
+        Its seed is its own and does not depend on the order of asking.
+        """
         digest = hashlib.sha256(json.dumps([self.seed, *key, attempt]).encode()).digest()
-        return Sampling(self.max_tokens, self.temperature, self.top_p, int.from_bytes(digest[:4]) >> 1)
+        temperature = self.temperatures[min(max(attempt, 1), len(self.temperatures)) - 1]
+        return Sampling(self.max_tokens, temperature, self.top_p, int.from_bytes(digest[:4]) >> 1)
 
-    def ask(self, journal: Journal, work: Callable[[Client, Server], Awaitable[None]]) -> float:
-        """Start the server, do the work, stop the server; give the seconds that the work took."""
+    def ask(
+        self,
+        journal: Journal,
+        work: Work[JobT],
+        what: str,
+        total: int,
+        before: int,
+        *,
+        time_left: float | None = None,
+    ) -> Load:
+        """Start the server, ask until the work is done, stop the server; a server that breaks down is started anew.
 
-        async def session(server: Server) -> None:
-            async with connected(server, journal, self.request_timeout) as client:
-                await work(client, server)
+        Args:
+            what: is done; heads the lines of progress.
+            total: questions in all, of which `before` were finished by earlier runs.
+            time_left: seconds of asking after which what is under way is cancelled.
 
-        with serving(self.server, self.server_log) as server:
-            start = time.monotonic()
-            asyncio.run(session(server))
-            return time.monotonic() - start
+        Returns:
+            How busy the server was kept.
+
+        Raises:
+            UserError: the server cannot be started, or broke down more often than it may be restarted.
+        """
+        load, tokens = Load(), work.tokens
+
+        def remark() -> str:
+            rate = (work.tokens - tokens) / progress.elapsed
+            return f"{work.remark()}, {load.in_flight} in flight, {rate:.0f} tokens/s"
+
+        self.server_log.unlink(missing_ok=True)
+        for left in range(self.restarts, -1, -1):
+            trouble = None
+            with serving(self.server, self.server_log) as server:
+                progress = Progress(f"{what} {self.server.model}", total, before + work.finished, remark=remark)
+                journal.begin()
+                remaining = None if time_left is None else time_left - load.seconds
+                try:
+                    asyncio.run(self._session(server, journal, work, progress, load, remaining))
+                except ServerTrouble as error:
+                    if server.process is None or not left:
+                        raise
+                    trouble = error
+            if trouble is None:
+                progress.close()
+                break
+            print(f"\n{trouble}\nIt is started anew; that may happen {left - 1} times more.", file=sys.stderr)
+        return load
+
+    async def _session(
+        self,
+        server: Server,
+        journal: Journal,
+        work: Work[JobT],
+        progress: Progress,
+        load: Load,
+        time_left: float | None,
+    ) -> None:
+        async with connected(server, journal, self.request_timeout) as client:
+            await dispatch(work, client, server, self.concurrency, load=load, progress=progress, time_left=time_left)
+
+
+@dataclass
+class Tally:
+    """What completions cost, those of earlier runs and of this one together."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    truncated: int = 0
+    failed: int = 0
+    cached: int = 0
+    cache_known: bool = False
+
+    def add(self, completion: Completion) -> None:
+        self.prompt_tokens += completion.prompt_tokens
+        self.completion_tokens += completion.completion_tokens
+        self.truncated += completion.truncated
+        self.failed += completion.failed
+        self.cached += completion.cached_tokens or 0
+        self.cache_known |= completion.cached_tokens is not None
+
+    def summary(self, journal: Journal, load: Load) -> dict[str, Any]:
+        """Tokens; seconds of asking, all runs together; what this run asked and how busy it kept the server."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            # of them, those that the server's prefix cache held; null where the server does not tell
+            "cached_tokens": self.cached if self.cache_known else None,
+            "completion_tokens": self.completion_tokens,
+            "wall_seconds": round(journal.seconds, 3),
+            "requests": load.requests,
+            "cancelled": load.cancelled,
+            "saturated": None if load.share is None else round(load.share, 3),
+        }

@@ -1,10 +1,16 @@
-"""The journal: every finished completion, kept outside the declared outputs so that a killed run loses nothing."""
+"""The journal: every finished completion, kept outside the declared outputs so that a killed run loses nothing.
+
+One JSON object a line: `{"digest", "key": [problem id, question index, attempt], "model", "started", "at", ...}`,
+where `started` and `at` are Unix times of the beginning of the asking and of this completion.
+"""
 
 import fcntl
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +18,10 @@ from typing import Any, Self
 from errata.errors import UserError
 from errata.files import cannot_write
 from errata.records import Key
+
+# A completion's line starts like this and its digest follows, so that opening a journal parses no JSON.
+_HEAD = b'{"digest": "'
+_DIGEST = slice(len(_HEAD), len(_HEAD) + 32)
 
 
 @dataclass(frozen=True)
@@ -40,57 +50,72 @@ class Request:
     prompt: str
     sampling: Sampling
 
-    def digest(self, model: str) -> str:
-        """What the completion of this request is filed under; `model` identifies the weights."""
-        parts = [model, *self.key, self.attempt, self.prompt, asdict(self.sampling)]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    def digest(self, model: str) -> bytes:
+        """What the completion of this request is filed under, 16 bytes; `model` identifies the weights."""
+        parts = [model, *self.key, self.attempt, self.prompt, vars(self.sampling)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()[:16]
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the server answered. `finish_reason` is the server's, or "error" with the message in `error`."""
+    """What the server answered.
+
+    Attributes:
+        finish_reason: the server's; "error" where it gave no completion, with the message in `error`.
+        cached_tokens: prompt tokens that the server still had from earlier requests; None where it does not say.
+        seconds: from sending the request to the end of the answer.
+        refused: the server will never answer this request (too long, say): asking again is of no use.
+    """
 
     text: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    cached_tokens: int | None = None
     error: str = ""
+    refused: bool = False
 
     @property
     def failed(self) -> bool:
         return self.finish_reason == "error"
 
+    @property
+    def truncated(self) -> bool:
+        """The completion was cut off by its limit of tokens: what stands in it is no answer of the model."""
+        return self.finish_reason == "length"
+
 
 class Journal:
-    """An append-only file of finished completions, one JSON object a line.
+    """An append-only file of finished completions.
 
-    A line that a crash tore off is removed when the journal is opened. One process writes it at a time.
+    Only digests and positions are held in memory, about 200 bytes a completion; texts stay in the file. A line that a
+    crash tore off is removed when the journal is opened. One process writes it at a time.
 
     Args:
         path: the file; its folder is made.
-        model: identity of the model, see `errata.weights.fingerprint`; completions of another one are never given.
+        model: identity of the model, see `errata.generation`; completions of another one are never given.
+        name: of the model, for people.
 
     Raises:
         UserError: another run has it open, it cannot be written, or a line in its middle is broken.
     """
 
-    def __init__(self, path: Path, model: str) -> None:
+    def __init__(self, path: Path, model: str, name: str = "") -> None:
         self.path = path
         self._model = model
-        self._known: dict[str, Completion] = {}
+        self._label = f"{name}@{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+        self._where: dict[bytes, int] = {}
+        self._started = time.time()
+        # when the last completion came that `get` gave, by the beginning of its asking
+        self._until: dict[float, float] = {}
+        self._file = _locked(path)
+        self._end = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # unbuffered: what a full disk refuses must not stay behind in a buffer that is written later
-            self._file = path.open("ab", buffering=0)
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self._load()
+        except UserError:
             self._file.close()
-            raise UserError(f"{path}: another run writes this journal. Wait for it or stop it.") from error
-        self._load()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -102,11 +127,29 @@ class Journal:
 
     def __len__(self) -> int:
         """How many completions it holds, those of other models and settings included."""
-        return len(self._known)
+        return len(self._where)
+
+    def __contains__(self, request: Request) -> bool:
+        return request.digest(self._model) in self._where
 
     def get(self, request: Request) -> Completion | None:
         """The completion of exactly this request, if it was ever finished."""
-        return self._known.get(request.digest(self._model))
+        position = self._where.get(request.digest(self._model))
+        if position is None:
+            return None
+        row = self._row(position)
+        try:
+            started, at = row.pop("started"), row.pop("at")
+            self._until[started] = max(self._until.get(started, at), at)
+            for name in ("digest", "key", "model"):
+                del row[name]
+            return Completion(**row)
+        except (KeyError, TypeError) as error:
+            raise self._broken(position, error) from error
+
+    def begin(self) -> None:
+        """A server is ready and is asked from now on, see `seconds`."""
+        self._started = time.time()
 
     def add(self, request: Request, completion: Completion) -> None:
         """File a completion; it is with the operating system when this returns, so a killed process keeps it.
@@ -115,40 +158,95 @@ class Journal:
             UserError: the disk is full or the like; what was filed before stays.
         """
         digest = request.digest(self._model)
-        row = {"digest": digest, "key": [*request.key, request.attempt], **asdict(completion)}
-        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        end = self._file.seek(0, os.SEEK_END)
+        row = {
+            "digest": digest.hex(),
+            "key": [*request.key, request.attempt],
+            "model": self._label,
+            "started": self._started,
+            "at": time.time(),
+            **vars(completion),
+        }
+        position = self._end
+        self._append(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        self._where[digest] = position
+
+    @property
+    def seconds(self) -> float:
+        """Time spent asking by all the runs, this one included, whose completions `get` gave."""
+        return sum(until - started for started, until in self._until.items())
+
+    def _append(self, lines: bytes) -> None:
         try:
             written = 0
-            while written < len(line):
-                written += self._file.write(line[written:])
+            while written < len(lines):
+                written += self._file.write(lines[written:])
         except OSError as error:
-            self._heal(end)
+            self._cut()
             raise cannot_write(self.path, error) from error
-        self._known[digest] = completion
+        self._end += len(lines)
 
     def _load(self) -> None:
-        start = 0
-        with self.path.open("rb") as file:
+        where, position = self._where, 0
+        with self.path.open("rb", buffering=1 << 20) as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
-                    self._heal(start)  # the last line, torn off by a crash: it was never reported as finished
+                    self._end = position
+                    self._cut()  # the last line, torn off by a crash: it was never reported as finished
                     return
                 try:
-                    row: dict[str, Any] = json.loads(line)
-                    digest = row.pop("digest")
-                    row.pop("key")
-                    completion = Completion(**row)
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise UserError(
-                        f"{self.path}:{number}: broken line ({error}). Remove this line and run again."
-                    ) from error
-                self._known.setdefault(digest, completion)
-                start += len(line)
+                    if not (line.startswith(_HEAD) and line.endswith(b"}\n")):
+                        raise ValueError("no completion")
+                    where.setdefault(bytes.fromhex(line[_DIGEST].decode()), position)
+                except ValueError as error:
+                    raise self._broken_line(number, error) from error
+                position += len(line)
+        self._end = position
 
-    def _heal(self, end: int) -> None:
+    def _row(self, position: int) -> dict[str, Any]:
+        """The line that starts there."""
+        line = b""
+        while not line.endswith(b"\n"):
+            piece = os.pread(self._file.fileno(), 4096, position + len(line))
+            end = piece.find(b"\n")
+            line += piece if end < 0 else piece[: end + 1]
+            if not piece:
+                break
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("not a JSON object")
+        except ValueError as error:
+            raise self._broken(position, error) from error
+        return row
+
+    def _broken(self, position: int, error: Exception) -> UserError:
+        with self.path.open("rb") as file:
+            return self._broken_line(file.read(position).count(b"\n") + 1, error)
+
+    def _broken_line(self, number: int, error: Exception) -> UserError:
+        return UserError(f"{self.path}:{number}: broken line ({error}). Remove this line and run again.")
+
+    def _cut(self) -> None:
         """Cut a half-written line off, so that the next one starts a line of its own."""
         try:
-            os.ftruncate(self._file.fileno(), end)
+            os.ftruncate(self._file.fileno(), self._end)
         except OSError as error:
             raise cannot_write(self.path, error) from error
+
+
+def _locked(path: Path) -> FileIO:
+    """Open a journal for this process alone."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # unbuffered: what a full disk refuses must not stay behind in a buffer that is written later
+        file = path.open("ab+", buffering=0)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+            raise FileNotFoundError("it was compacted at this very moment")
+    except OSError as error:
+        file.close()
+        raise UserError(f"{path}: another run writes this journal. Wait for it or stop it.") from error
+    return file

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import IO
 
 
@@ -12,13 +13,22 @@ class Progress:
         what: heads every line, e.g. "answer train".
         total: how many items there are in all.
         done: how many of them were finished by an earlier run; they do not count for the rate.
+        remark: gives the end of a line; it is only called when one is shown.
         every: seconds between two lines in a log.
     """
 
     def __init__(
-        self, what: str, total: int, done: int = 0, *, every: float = 30.0, stream: IO[str] | None = None
+        self,
+        what: str,
+        total: int,
+        done: int = 0,
+        *,
+        remark: Callable[[], str] = str,
+        every: float = 30.0,
+        stream: IO[str] | None = None,
     ) -> None:
         self._what, self._total, self._done, self._before = what, total, done, done
+        self._remark = remark
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
         self._every = 0.2 if self._terminal else every
@@ -26,20 +36,29 @@ class Progress:
         self._shown = self._start
         self._line(f"{done} done before" if done else "starting")
 
-    def step(self, remark: str = "", count: int = 1) -> None:
-        """`count` more items are finished; `remark` stands at the end of the line."""
-        self._done += count
+    def step(self) -> None:
+        """One more item is finished."""
+        self.update(self._done - self._before + 1)
+
+    def update(self, fresh: int) -> None:
+        """So many items are finished beyond those before; shown if it is time for that."""
+        self._done = self._before + fresh
         now = time.monotonic()
         if now - self._shown >= self._every:
             self._shown = now
-            self._line(remark)
+            self._line(self._remark())
 
-    def close(self, remark: str = "") -> None:
+    def close(self) -> None:
         """Show the last state."""
-        self._line(remark, end="\n")
+        self._line(self._remark(), end="\n")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was made."""
+        return time.monotonic() - self._start
 
     def _line(self, remark: str, end: str = "") -> None:
-        elapsed = time.monotonic() - self._start
+        elapsed = self.elapsed
         fresh = self._done - self._before
         parts = [f"{self._what}: {self._done}/{self._total}"]
         if fresh and elapsed > 0:

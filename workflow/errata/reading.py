@@ -109,3 +109,8 @@ def _chosen(match: re.Match[str]) -> str | None:
     if letter in "AI" and _FIRST_WORD.match(text, match.end()):
         return None
     return letter
+
+
+def likeness(text: str) -> str:
+    """What is equal for completions that differ only in spaces, case or the width of characters."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

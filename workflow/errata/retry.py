@@ -3,91 +3,88 @@
 import argparse
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from errata.answer import accepted, questions
-from errata.client import Client, for_each
+from errata.answer import questions
+from errata.cases import OUTCOMES, Case
+from errata.dispatch import Load
+from errata.errors import UserError
 from errata.files import read_jsonl, write_json, write_jsonl
-from errata.generation import Generation, add_serving_arguments
-from errata.journal import Completion, Request
-from errata.progress import Progress
-from errata.records import Key, Question
-from errata.server import Server
+from errata.generation import Generation, Tally, add_serving_arguments
+from errata.journal import Journal, Request
+from errata.records import Key
+from errata.until_right import UntilRight
 
-OUTCOMES = ("solved", "exhausted", "unreadable", "failed")
-
-
-@dataclass
-class Case:
-    """A first-wrong question and what became of asking it again."""
-
-    key: Key
-    question: Question
-    prompt: str
-    first: str | None
-    attempts: list[Completion] = field(default_factory=list)
-
-    def answers(self) -> list[str | None]:
-        return [accepted(completion, self.question.letters) for completion in self.attempts]
-
-    @property
-    def solved(self) -> bool:
-        return bool(self.attempts) and self.answers()[-1] == self.question.answer
-
-    @property
-    def outcome(self) -> str:
-        """`solved`; else `failed` (the server refused every attempt), `unreadable` (no attempt gave an answer that
-        could be read) or `exhausted` (answers, but no right one)."""
-        if self.solved:
-            return "solved"
-        if all(completion.failed for completion in self.attempts):
-            return "failed"
-        return "unreadable" if not any(self.answers()) else "exhausted"
+# The request for an attempt at a case.
+Ask = Callable[[Case, int], Request]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="results/data/{split}.jsonl")
     parser.add_argument("--answers", type=Path, required=True, help="first answers of the same split")
     parser.add_argument("--attempts", type=int, default=6, help="how often a question is asked again at most")
+    parser.add_argument("--keep", type=int, default=1, help="different right completions that are wanted of a question")
+    parser.add_argument(
+        "--hedging",
+        type=float,
+        default=0.1,
+        help="share of tokens that attempts side by side may waste where the server would idle; 0: never side by side",
+    )
+    parser.add_argument("--token-budget", type=int, help="tokens of completions that may be spent in all")
+    parser.add_argument(
+        "--time-budget", type=float, help="minutes of asking in all; then what is under way is cancelled"
+    )
     parser.add_argument("--output", type=Path, required=True, help="one line a first-wrong question")
     parser.add_argument("--summary", type=Path, required=True, help="JSON: outcomes, tokens, seconds")
     add_serving_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write every first-wrong question with all its attempts and its outcome, in the order of the answers."""
+    """Write every first-wrong question with all its attempts and its outcome, in the order of the answers.
+
+    Raises:
+        UserError: the server cannot be started or reached, stopped answering, or gave no completion at all.
+    """
     generation = Generation.from_arguments(arguments)
+    attempts, keep = arguments.attempts, arguments.keep
     cases = first_wrong(arguments.data, arguments.answers)
+
+    def request(case: Case, number: int) -> Request:
+        return Request(case.key, number, case.prompt, generation.sampling(case.key, number))
+
     with generation.journal() as journal:
-
-        def request(case: Case) -> Request:
-            attempt = len(case.attempts) + 1
-            return Request(case.key, attempt, case.prompt, generation.sampling(case.key, attempt))
-
-        def over(case: Case) -> bool:
-            return case.solved or len(case.attempts) >= arguments.attempts
-
-        for case in cases:
-            while not over(case) and (known := journal.get(request(case))):
-                case.attempts.append(known)
-        reused = sum(len(case.attempts) for case in cases)
-        going = [case for case in cases if not over(case)]
-        progress = Progress(f"retry {arguments.model}", len(cases), len(cases) - len(going))
-
-        async def work(client: Client, server: Server) -> None:
-            async def one(case: Case) -> None:
-                while not over(case):
-                    case.attempts.append(await client.complete(request(case)))
-                progress.step(f"{sum(each.solved for each in cases)} solved")
-
-            await for_each(going, one, generation.concurrency, server)
-
-        seconds = generation.ask(journal, work) if going else 0.0
-        progress.close(f"{sum(case.solved for case in cases)} solved")
-    write_jsonl(arguments.output, map(_row, cases))
-    write_json(arguments.summary, _summary(cases, reused, seconds))
+        reused = _take_known(cases, journal, request, attempts)
+        going = [case for case in cases if not case.over(attempts, keep)]
+        work = UntilRight(
+            going,
+            request,
+            attempts=attempts,
+            keep=keep,
+            hedging=arguments.hedging,
+            max_tokens=arguments.max_tokens,
+            budget=arguments.token_budget,
+            spent=sum(attempt.tokens for case in cases for attempt in case.attempts.values()),
+            rounds=arguments.time_budget is not None,
+        )
+        time_left = None if arguments.time_budget is None else 60 * arguments.time_budget - journal.seconds
+        load = Load()
+        if going and (time_left is None or time_left > 0) and work.affordable:
+            load = generation.ask(journal, work, "retry", len(cases), len(cases) - len(going), time_left=time_left)
+        if cases and all(case.outcome == "failed" for case in cases):
+            failure = next(attempt.failure for attempt in cases[0].attempts.values())
+            raise UserError(
+                f"{arguments.model}: the server gave no completion for any question ({failure and failure.error}). "
+                "Look at its log, mend it and run again."
+            )
+        tally = Tally()
+        write_jsonl(arguments.output, _rows(cases, journal, request, tally))
+        counts = _summary(cases, attempts, reused)
+        costs = tally.summary(journal, load)
+        solved = counts["solved"]
+        per_solved = round(tally.completion_tokens / solved, 1) if solved else None
+    write_json(arguments.summary, {**counts, "tokens_per_solved": per_solved, **costs})
     if not cases:
         print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
 
@@ -102,33 +99,52 @@ def first_wrong(data: Path, answers: Path) -> list[Case]:
     ]
 
 
-def _row(case: Case) -> dict[str, Any]:
-    return {
-        "id": case.key.id,
-        "question": case.key.question,
-        "expected": case.question.answer,
-        "first": case.first,
-        "outcome": case.outcome,
-        "attempts": [
-            {
+def _take_known(cases: list[Case], journal: Journal, request: Ask, attempts: int) -> int:
+    """Give the cases their attempts that earlier runs finished, and return how many these are."""
+    for case in cases:
+        for number in range(1, attempts + 1):
+            known = journal.get(request(case, number))
+            if known is not None:
+                case.record(number, known)
+    return sum(len(case.attempts) for case in cases)
+
+
+def _rows(cases: list[Case], journal: Journal, request: Ask, tally: Tally) -> Iterator[dict[str, Any]]:
+    for case in cases:
+        rows = []
+        for number, attempt in sorted(case.attempts.items()):
+            wanted = request(case, number)
+            completion = journal.get(wanted) or attempt.failure
+            assert completion is not None, "an attempt is in the journal or it failed"
+            tally.add(completion)
+            row = {
+                "attempt": number,
+                "temperature": wanted.sampling.temperature,
                 "completion": completion.text,
-                "answer": answer,
-                "correct": answer == case.question.answer,
+                "answer": attempt.answer,
+                "correct": attempt.right,
                 "completion_tokens": completion.completion_tokens,
                 "finish_reason": completion.finish_reason,
             }
-            for completion, answer in zip(case.attempts, case.answers(), strict=True)
-        ],
-    }
+            rows.append({**row, "error": completion.error} if completion.failed else row)
+        yield {
+            "id": case.key.id,
+            "question": case.key.question,
+            "expected": case.question.answer,
+            "first": case.first,
+            "outcome": case.outcome,
+            "attempts": rows,
+        }
 
 
-def _summary(cases: list[Case], reused: int, seconds: float) -> dict[str, Any]:
+def _summary(cases: list[Case], attempts: int, reused: int) -> dict[str, Any]:
     outcomes = Counter(case.outcome for case in cases)
+    solved_by = Counter(min(case.right()) for case in cases if case.right())
     return {
         "questions": len(cases),
         **{outcome: outcomes[outcome] for outcome in OUTCOMES},
+        "solved_by_attempt": [solved_by[number] for number in range(1, attempts + 1)],
         "attempts": sum(len(case.attempts) for case in cases),
-        "completion_tokens": sum(each.completion_tokens for case in cases for each in case.attempts),
+        "right": sum(attempt.right for case in cases for attempt in case.attempts.values()),
         "reused": reused,
-        "wall_seconds": round(seconds, 3) if not reused else None,
     }

@@ -17,7 +17,9 @@ OUTCOMES = {
     "solved": "answered right by one of the attempts",
     "exhausted": "wrong in every attempt",
     "unreadable": "no attempt gave a readable answer",
+    "truncated": "every attempt was cut off at the token limit",
     "failed": "the requests themselves failed",
+    "skipped": "never asked again: the budget was spent",
 }
 
 
@@ -67,10 +69,9 @@ def read_retries(path: Path, strategy: str, first_answers: dict[Key, Answer]) ->
     for row in read_jsonl(path):
         outcome = row.get("outcome", "unknown")
         outcomes[outcome] += 1
-        attempts = max(attempts, len(row.get("attempts", [])))
+        attempts = max([attempts, *(number for number, _ in _numbered(row))])
         if outcome == "solved":
-            right = [number for number, each in enumerate(row["attempts"], 1) if each["correct"]]
-            solved_at[right[0] if right else len(row["attempts"])] += 1
+            solved_at[min(number for number, each in _numbered(row) if each["correct"])] += 1
         examples = solved if outcome == "solved" else unsolved
         if len(examples) < SHOWN:
             examples.append(_retried(row, first_answers.get(Key(str(row["id"]), row["question"]))))
@@ -79,9 +80,14 @@ def read_retries(path: Path, strategy: str, first_answers: dict[Key, Answer]) ->
     return Retries(strategy, outcomes.total(), ordered, by_attempt, solved, unsolved)
 
 
+def _numbered(row: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """Attempts by their numbers, of which some are missing where attempts ran side by side and one was right."""
+    return [(each.get("attempt", place), each) for place, each in enumerate(row.get("attempts", []), 1)]
+
+
 def _retried(row: dict[str, Any], first: Answer | None) -> Example:
     parts = [Part(f"first answer: {_letter(row['first'])}", first.completion)] if first else []
-    for number, attempt in enumerate(row["attempts"], 1):
+    for number, attempt in _numbered(row):
         verdict = "right" if attempt["correct"] else "wrong"
         ending = ", cut off at the token limit" if attempt.get("finish_reason") == "length" else ""
         parts.append(Part(f"attempt {number}: {_letter(attempt['answer'])}, {verdict}{ending}", attempt["completion"]))

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ import openai
 
 from errata.errors import UserError
 from errata.processes import running, tail
+
+
+class ServerTrouble(UserError):
+    """A server ended or gives nothing any more; one of our own can be started anew, see `errata.generation`."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,15 @@ class ServerSpec:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has answered. `process` is None for an endpoint, which is not ours to stop."""
+    """A server that has answered. `process` is None for an endpoint, which is not ours to stop.
+
+    `answers_as` is how it names the model in its completions, if it does: an endpoint's alias may stand for a version.
+    """
 
     base_url: str
     api_key: str
     model: str
+    answers_as: str | None = None
     log: Path | None = None
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -63,10 +71,10 @@ class Server:
         while self.process is None or self.process.poll() is None:
             await asyncio.sleep(0.2)
 
-    def obituary(self) -> UserError:
+    def obituary(self) -> ServerTrouble:
         """The error of a dead server: its exit status and the end of its log."""
         status = self.process.poll() if self.process else None
-        return UserError(f"the server of {self.model} ended (exit status {status}).{_tail(self.log)}")
+        return ServerTrouble(f"the server of {self.model} ended (exit status {status}).{_tail(self.log)}")
 
 
 @contextmanager
@@ -74,7 +82,7 @@ def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
     """Start a server, wait for a real completion of the right model, and stop it when the block ends.
 
     Args:
-        log: the server's output goes there.
+        log: the server's output is appended to it.
 
     Raises:
         UserError: the engine is not installed, the port is taken, the server died or did not answer in time,
@@ -82,8 +90,7 @@ def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
     """
     if spec.engine == "endpoint":
         server = _endpoint(spec)
-        _await_ready(server, spec)
-        yield server
+        yield replace(server, answers_as=_await_ready(server, spec))
         return
     port = _port(spec.port)
     key = secrets.token_urlsafe(24)
@@ -91,11 +98,9 @@ def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
     # llama.cpp's threads spin while they wait for each other; beside another busy process that costs ten times
     environment.setdefault("OMP_WAIT_POLICY", "passive")
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.unlink(missing_ok=True)
     with running(_command(spec, port), log, environment=environment, patience=10.0) as process:
-        server = Server(f"http://127.0.0.1:{port}/v1", key, spec.model, log, process)
-        _await_ready(server, spec)
-        yield server
+        server = Server(f"http://127.0.0.1:{port}/v1", key, spec.model, log=log, process=process)
+        yield replace(server, answers_as=_await_ready(server, spec))
 
 
 def _command(spec: ServerSpec, port: int) -> list[str]:
@@ -107,7 +112,8 @@ def _command(spec: ServerSpec, port: int) -> list[str]:
     # `vllm serve` asks for a distribution named vllm, which the CPU build is not
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(spec.weights), "--served-model-name", spec.model]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    # the prefix cache's hits are told with each completion
+    command += ["--host", "127.0.0.1", "--port", str(port), "--enable-prompt-tokens-details"]
     if spec.trust_remote_code:
         command.append("--trust-remote-code")
     for name, value in spec.options.items():
@@ -127,12 +133,19 @@ def _endpoint(spec: ServerSpec) -> Server:
     return Server(spec.base_url, os.environ.get(spec.api_key_env, "none"), spec.model)
 
 
-def _await_ready(server: Server, spec: ServerSpec) -> None:
-    """Wait until the right model has given one completion; a health check would not do, see readiness in the README."""
+def _await_ready(server: Server, spec: ServerSpec) -> str | None:
+    """Wait until the right model has given one completion, and give the name that it stands under there.
+
+    A health check would not do, see readiness in the README.
+    """
     deadline = time.monotonic() + spec.ready_timeout
     reason: Exception
     pause = 0.1
-    with openai.OpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0, timeout=120.0) as client:
+    # a proxy of the environment may be the way to an endpoint, never to a server on this machine
+    http = openai.DefaultHttpxClient(trust_env=server.process is None)
+    with openai.OpenAI(
+        base_url=server.base_url, api_key=server.api_key, max_retries=0, timeout=120.0, http_client=http
+    ) as client:
         while True:
             if server.process is not None and server.process.poll() is not None:
                 raise server.obituary()
@@ -147,7 +160,7 @@ def _await_ready(server: Server, spec: ServerSpec) -> None:
                     model=server.model, messages=[{"role": "user", "content": "Hello"}], max_tokens=1
                 )
                 if response.choices:
-                    return
+                    return response.model or None
                 reason = ValueError("its answer holds no choice")
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
                 # to our own server the key is right: what answers is another one, and ours will end for want of a port

@@ -6,17 +6,19 @@ from pathlib import Path
 
 from errata.errors import UserError
 from errata.files import read_jsonl, write_json
+from errata.reading import likeness
 from errata.records import Key
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", type=Path, required=True, help="first answers of the training split")
     parser.add_argument("--retries", type=Path, required=True, help="results/{model}/retries/{strategy}.jsonl")
+    parser.add_argument("--keep", type=int, default=1, help="different right completions of a question, at most")
     parser.add_argument("--output", type=Path, required=True, help="results/{model}/sft/{strategy}.json")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write exactly the solved questions: the prompt that was asked, and the attempt that was right.
+    """Write exactly the solved questions: the prompt that was asked, and the first right completions, no two alike.
 
     Raises:
         UserError: no question was solved, so there is nothing to train on; or the files do not belong together.
@@ -30,8 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{arguments.retries}:{number}: question {key.question} of problem {key.id!r} is not in "
                 f"{arguments.answers}. Give the answers that these retries were made from."
             )
-        if row["outcome"] == "solved":
-            output = row["attempts"][-1]["completion"]
+        right = [attempt["completion"] for attempt in row["attempts"] if attempt["correct"]]
+        for output in list({likeness(text): text for text in reversed(right)}.values())[::-1][: arguments.keep]:
             rows.append({**key._asdict(), "instruction": prompts[key], "input": "", "output": output})
     if not rows:
         raise UserError(

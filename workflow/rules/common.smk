@@ -135,7 +135,7 @@ def server_flags(model, variant):
         "--ready-timeout",
         settings["ready_timeout"],
     ]
-    flags += ["--request-timeout", settings["request_timeout"]]
+    flags += ["--request-timeout", settings["request_timeout"], "--restarts", settings["restarts"]]
     if settings["port"]:
         flags += ["--port", settings["port"]]
     if engine(model, variant) == "endpoint":
@@ -151,16 +151,25 @@ def server_flags(model, variant):
 def sampling_flags(retry=False):
     generate = CONFIG["generate"]
     temperature = generate["retry_temperature"] if retry else generate["temperature"]
+    ladder = temperature if isinstance(temperature, list) else [temperature]
     top_p = generate["top_p"] if retry else 1.0
     flags = [
         "--max-tokens",
         generate["max_tokens"],
         "--temperature",
-        temperature,
+        *ladder,
         "--top-p",
         top_p,
     ]
     return [*flags, "--seed", generate["seed"]]
+
+
+def retry_flags():
+    generate = CONFIG["generate"]
+    flags = ["--attempts", generate["attempts"], "--keep", generate["keep"], "--hedging", generate["hedging"]]
+    for name in ("token_budget", "time_budget"):
+        flags += ["--" + name.replace("_", "-"), generate[name]] if generate[name] else []
+    return flags
 
 
 def remote_code_flag(model):

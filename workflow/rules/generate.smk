@@ -95,13 +95,13 @@ rule retry:
         python=asking_python,
         server=asking_server,
         sampling=sampling_flags(retry=True),
-        attempts=CONFIG["generate"]["attempts"],
+        limits=retry_flags(),
         journal=lambda wildcards: f"results/{wildcards.model}/journal/retry-{wildcards.strategy}.jsonl",
         server_log=lambda wildcards: f"results/logs/{wildcards.model}/retry-{wildcards.strategy}.server.log",
     message:
         "Asking {wildcards.model} its first-wrong questions again until right"
     shell:
-        "{params.python} -m errata retry --data {input.data} --answers {input.answers} --attempts {params.attempts}"
+        "{params.python} -m errata retry --data {input.data} --answers {input.answers} {params.limits:q}"
         " {params.server:q} {params.sampling:q} --concurrency {resources.concurrency} --journal {params.journal}"
         " --server-log {params.server_log} --output {output.retries} --summary {output.summary} 2>&1 | tee -i {log}"
 
@@ -118,11 +118,12 @@ rule training_set:
         "results/benchmarks/{model}/training_set-{strategy}.tsv"
     params:
         python=PYTHON,
+        keep=CONFIG["generate"]["keep"],
     message:
         "Keeping the right completions of first-wrong questions"
     shell:
         "{params.python:q} -m errata training-set --answers {input.answers} --retries {input.retries}"
-        " --output {output} 2>&1 | tee -i {log}"
+        " --keep {params.keep} --output {output} 2>&1 | tee -i {log}"
 
 
 rule dataset_info:

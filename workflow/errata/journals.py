@@ -1,0 +1,130 @@
+"""Step journal: show what the journals hold, and compact them."""
+
+import argparse
+import fcntl
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from errata.errors import UserError
+from errata.files import atomic
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["show", "compact"])
+    parser.add_argument("journals", type=Path, nargs="+", metavar="FILE", help="results/{model}/journal/*.jsonl")
+    parser.add_argument(
+        "--only-model", metavar="NAME", help="compact: keep only completions of this model, as `show` writes it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Show the journals on standard output, or rewrite them.
+
+    Raises:
+        UserError: a file cannot be read or is being written by a run, or has a broken line.
+    """
+    if arguments.only_model and arguments.action == "show":
+        raise UserError("--only-model goes with compact.")
+    for path in arguments.journals:
+        if arguments.action == "show":
+            show(path)
+        else:
+            compact(path, arguments.only_model)
+
+
+@dataclass
+class Holding:
+    """What a journal holds of one model and one attempt."""
+
+    completions: int = 0
+    truncated: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    # by the beginning of a run, the time of its last completion
+    runs: dict[float, float] = field(default_factory=dict)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.completions += 1
+        self.truncated += row["finish_reason"] == "length"
+        self.prompt_tokens += row["prompt_tokens"]
+        self.completion_tokens += row["completion_tokens"]
+        self.runs[row["started"]] = max(row["at"], self.runs.get(row["started"], 0.0))
+
+
+def show(path: Path) -> None:
+    """Print a table: completions, tokens and times by model and attempt."""
+    holdings: dict[tuple[str, int], Holding] = defaultdict(Holding)
+    seen: set[str] = set()
+    repeated = 0
+    for line, row in _rows(path):
+        if row["digest"] in seen:
+            repeated += 1
+            continue
+        seen.add(row["digest"])
+        try:
+            holdings[row["model"], row["key"][2]].add(row)
+        except (KeyError, TypeError, IndexError) as error:
+            raise _broken(path, line, error) from error
+    print(f"{path}: {len(seen)} completions, {path.stat().st_size / 2**20:.1f} MiB")
+    if repeated:
+        print(f"  {repeated} lines repeat others; `compact` removes them")
+    table: list[tuple[str, ...]] = [("model", "attempt", "completions", "truncated", "tokens in", "tokens out", "seconds", "last")]
+    for (model, attempt), holding in sorted(holdings.items()):
+        seconds = sum(until - started for started, until in holding.runs.items())
+        last = datetime.fromtimestamp(max(holding.runs.values())).strftime("%Y-%m-%d %H:%M")
+        counts = (holding.completions, holding.truncated, holding.prompt_tokens, holding.completion_tokens)
+        table.append((model, str(attempt), *map(str, counts), f"{seconds:.0f}", last))
+    widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]
+    for cells in table if holdings else []:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+
+
+def compact(path: Path, model: str | None = None) -> None:
+    """Rewrite a journal without lines that are torn or repeat others, and without other models than `model`.
+
+    Raises:
+        UserError: no completion is of that model; nothing is changed then.
+    """
+    with path.open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"{path}: a run writes this journal. Wait for it or stop it.") from error
+        before = path.stat().st_size
+        seen: set[str] = set()
+        models: set[str] = set()
+        with atomic(path) as file:
+            for _, row in _rows(path):
+                models.add(str(row.get("model")))
+                if row["digest"] not in seen and model in (None, row.get("model")):
+                    seen.add(row["digest"])
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            if model is not None and model not in models:
+                raise UserError(f"{path}: no completion of {model}; it holds {', '.join(sorted(models)) or 'nothing'}.")
+    print(f"{path}: {len(seen)} completions, {before} -> {path.stat().st_size} bytes", file=sys.stderr)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return  # torn off by a crash, or being written at this moment
+                try:
+                    row = json.loads(line)
+                    row["digest"]
+                except (ValueError, TypeError, KeyError) as error:
+                    raise _broken(path, number, error) from error
+                yield number, row
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
+
+
+def _broken(path: Path, number: int, error: Exception) -> UserError:
+    return UserError(f"{path}:{number}: broken line ({error}). Remove this line and run again.")
