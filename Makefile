@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .envs/bench
 CORES ?= all
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local --cores $(CORES)
 
@@ -12,6 +13,7 @@ help:
 	@echo "make demo   from raw questions to results/leaderboard.csv and results/report.html, on a laptop"
 	@echo "make check  format, lint, types, unit tests and dry runs (under 3 minutes)"
 	@echo "make test   check, and the real thing end to end"
+	@echo "make bench  speed and tokens beside other clients, benchmarks/README.md (about 20 minutes)"
 	@echo "make lock   resolve the locked environments of envs/ anew"
 	@echo "make clean  remove results/; the environments and .venv stay"
 
@@ -39,6 +41,17 @@ check: $(VENV)/.ready-dev
 
 test: check
 	$(BIN)/pytest -m slow
+
+$(BENCH)/.ready: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install -qq --requirement $<
+	$(BENCH)/bin/python -m pip install -qq --no-deps --editable .
+	touch $@
+
+bench: $(VENV)/.ready $(BENCH)/.ready
+	$(SNAKEMAKE) .envs/serve-cpu.ok results/smollm2-135m/base/model.gguf
+	@for each in base_pass until_right tokens llamacpp many; do \
+		echo "## $$each"; $(BENCH)/bin/python benchmarks/$$each.py || exit 1; done
 
 lock: $(VENV)/.ready
 	envs/lock.sh

@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=96)
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     if not arguments.weights.exists():
         sys.exit(f"{arguments.weights} is not there: give --weights FILE.gguf, or make it with `make demo`")

@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=1415)
     parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--token-seconds", type=float, default=0.004)
+    parser.add_argument("--token-seconds", type=float, default=0.002)
     parser.add_argument("--tokens", type=int, nargs=2, default=(40, 400), help="shortest and longest completion")
     parser.add_argument("--samples", type=int, nargs="+", default=[4, 8, 16], help="fixed n to compare with")
     parser.add_argument("--tails", nargs="+", default=["0", "0.1"], help="values of --tail-tokens; none: not passed")
