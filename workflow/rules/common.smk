@@ -167,8 +167,8 @@ def sampling_flags(retry=False):
 def retry_flags():
     generate = CONFIG["generate"]
     flags = ["--attempts", generate["attempts"], "--keep", generate["keep"], "--hedging", generate["hedging"]]
-    for name in ("token_budget", "time_budget"):
-        flags += ["--" + name.replace("_", "-"), generate[name]] if generate[name] else []
+    flags += ["--token-budget", generate["token_budget"]] if generate["token_budget"] else []
+    flags += ["--time-budget", generate["time_budget"]] if generate["time_budget"] else []
     return flags
 
 
