@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--token-seconds", type=float, default=0.002)
     parser.add_argument("--tokens", type=int, nargs=2, default=(40, 400), help="shortest and longest completion")
     parser.add_argument("--samples", type=int, nargs="+", default=[4, 8, 16], help="fixed n to compare with")
-    parser.add_argument("--tails", nargs="+", default=["0", "0.1"], help="values of --tail-tokens; none: not passed")
+    parser.add_argument("--hedgings", nargs="+", default=["0", "0.1"], help="values of --hedging")
     arguments = parser.parse_args()
     print(f"{machine('aiohttp')}\n", flush=True)
     rows: list[tuple[object, ...]] = []
@@ -57,11 +57,11 @@ def main() -> None:
             fixed = server.reset()
             rows.append(_row(n, f"{n} samples of each", len(right), fixed, fixed, fixed))
             strict = None
-            for tail in arguments.tails:
-                spent = until_right(folder, data, answers, server, n, tail, arguments.slots)
-                assert spent.pop("solved") == right, f"n = {n}, tail {tail}: not the same questions were solved"
+            for hedging in arguments.hedgings:
+                spent = until_right(folder, data, answers, server, n, hedging, arguments.slots)
+                assert spent.pop("solved") == right, f"n = {n}, hedging {hedging}: not the same questions were solved"
                 strict = strict or spent
-                rows.append(_row(n, f"Errata, `--tail-tokens {tail}`", len(right), spent, fixed, strict))
+                rows.append(_row(n, f"Errata, `--hedging {hedging}`", len(right), spent, fixed, strict))
     print(f"{len(cases)} first-wrong questions of {arguments.questions}, {arguments.slots} slots, ", end="")
     print(
         f"{arguments.token_seconds} s a token, completions of {arguments.tokens[0]} to {arguments.tokens[1]} tokens\n"
@@ -71,12 +71,12 @@ def main() -> None:
 
 
 def until_right(
-    folder: Path, data: Path, answers: Path, server: Scripted, attempts: int, tail: str, slots: int
+    folder: Path, data: Path, answers: Path, server: Scripted, attempts: int, hedging: str, slots: int
 ) -> dict[str, Any]:
     """Errata's step retry: the server's metrics and, as `solved`, what it solved."""
     flags = ["--answers", answers, "--attempts", attempts, "--concurrency", slots, *FLAGS]
-    flags += [] if tail == "none" else ["--tail-tokens", tail]
-    name = f"retry-{attempts}-{tail}"
+    flags += ["--hedging", hedging]
+    name = f"retry-{attempts}-{hedging}"
     errata("retry", data, folder / name, server.base_url, *flags)
     summary = json.loads((folder / name / "retry.json").read_text())
     metrics = server.reset()

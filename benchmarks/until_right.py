@@ -28,7 +28,7 @@ def reckoned(tries: list[tuple[int, int]], call: float, pause: float) -> float:
 
 
 def ours(folder: Path, data: Path, answers: Path, delay: float) -> tuple[float, dict[str, Any]]:
-    """Seconds of Errata's whole command, and its summary. Strictly one after the other would be `--tail-tokens 0`."""
+    """Seconds of Errata's whole command, and its summary. Strictly one after the other would be `--hedging 0`."""
     with scripted("--delay", delay) as server:
         flags = ["--answers", answers, "--attempts", ATTEMPTS, "--concurrency", 256, *FLAGS]
         cost, summary = errata("retry", data, folder / f"retry-{delay}", server.base_url, *flags)
