@@ -1,6 +1,6 @@
 """Asking an OpenAI-compatible server for completions, each journaled as it comes.
 
-The requests go through aiohttp: on the same work the openai package's client takes seven times the CPU, and with a few
+The requests go through aiohttp: on the same work the openai package's client takes several times the CPU, and with a few
 hundred requests at once it is then the client that the server waits for (`benchmarks/base_pass.py`).
 """
 
@@ -11,6 +11,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -167,10 +169,20 @@ async def connected(server: Server, journal: Journal, timeout: float) -> AsyncIt
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0),
         headers={"Authorization": f"Bearer {server.api_key}"},
-        # a proxy of the environment may be the way to an endpoint, never to a server on this machine
-        trust_env=server.process is None,
+        proxy=_proxy(server),
     ) as session:
         yield Client(session, server, journal, timeout)
+
+
+def _proxy(server: Server) -> str | None:
+    """The environment's proxy may be the way to an endpoint, never to a server of our own.
+
+    It is looked up once; aiohttp's own `trust_env` does so for every request, in a thread.
+    """
+    address = urlsplit(server.base_url)
+    if server.process is not None or proxy_bypass(address.hostname or ""):
+        return None
+    return getproxies().get(address.scheme)
 
 
 def _failed(start: float, message: str, *, refused: bool = False) -> Completion:

@@ -74,7 +74,8 @@ def show(path: Path) -> None:
     print(f"{path}: {len(seen)} completions, {path.stat().st_size / 2**20:.1f} MiB")
     if repeated:
         print(f"  {repeated} lines repeat others; `compact` removes them")
-    table: list[tuple[str, ...]] = [("model", "attempt", "completions", "truncated", "tokens in", "tokens out", "seconds", "last")]
+    heads = ("model", "attempt", "completions", "truncated", "tokens in", "tokens out", "seconds", "last")
+    table: list[tuple[str, ...]] = [heads]
     for (model, attempt), holding in sorted(holdings.items()):
         seconds = sum(until - started for started, until in holding.runs.items())
         last = datetime.fromtimestamp(max(holding.runs.values())).strftime("%Y-%m-%d %H:%M")

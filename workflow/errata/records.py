@@ -13,7 +13,7 @@ class Key(NamedTuple):
     question: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """One single-choice question. `answer` is a letter, or None where the file gives none (a test file).
 
@@ -32,7 +32,7 @@ class Question:
         return LETTERS[: len(self.options)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A closed-world text and the questions asked about it."""
 

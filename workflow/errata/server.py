@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import openai
-
 from errata.errors import UserError
 from errata.processes import running, tail
 
@@ -138,6 +136,8 @@ def _await_ready(server: Server, spec: ServerSpec) -> str | None:
 
     A health check would not do, see readiness in the README.
     """
+    import openai  # half a second, which a step that has nothing to ask does without
+
     deadline = time.monotonic() + spec.ready_timeout
     reason: Exception
     pause = 0.1
