@@ -1,7 +1,7 @@
 """Asking an OpenAI-compatible server for completions, each journaled as it comes.
 
-The requests go through aiohttp: on the same work the openai package's client takes several times the CPU, and with a few
-hundred requests at once it is then the client that the server waits for (`benchmarks/base_pass.py`).
+The requests go through aiohttp: on the same work the openai package's client takes several times the CPU, and with a
+few hundred requests at once it is then the client that the server waits for (`benchmarks/base_pass.py`).
 """
 
 import asyncio
