@@ -41,7 +41,10 @@ class Asking:
             "server_log": self.folder / "server.log",
             **flags,
         }
-        return [step, *(word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value)))]
+        words = [step]
+        for name, value in given.items():
+            words += ["--" + name.replace("_", "-"), *map(str, value if isinstance(value, tuple) else (value,))]
+        return words
 
     def _run(self, step: str, base_url: str, **flags: Any) -> Done:
         output, summary = self.folder / f"{step}.out.jsonl", self.folder / f"{step}.summary.json"

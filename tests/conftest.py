@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from asking import Asking
+from engines import engine  # noqa: F401 - a fixture
 from servers import ScriptedServer
 
 REPOSITORY = Path(__file__).parents[1]

@@ -3,17 +3,24 @@
 It also stands in for vLLM's own server, see `stand_in`: the process is then started and stopped by the code under test.
 
 A script: {"model": name, "key": null or the only key let in, "rules": [{"match": text in the prompt, "replies": [reply,
-...]}]}. The first rule that matches counts; its replies are given in turn, the last one for ever. A reply: {"content",
-"finish_reason", "delay" (seconds)}, or {"status", "error"}, or {"body", "type"} as they are, or {"drop": true} (half an
-answer, then the connection is closed), or {"die": exit status} (the process ends).
+...]}]}. The first rule that matches counts; its replies are given in turn, also when the server is started anew, the last
+one for ever. A reply: {"content", "finish_reason", "model", "usage" (beside the counts)}, or {"status", "error"}, or
+{"body", "type"} as they are, or {"drop": true} (half an answer, then the connection is closed), or {"stall": true} (half
+an answer, then nothing), or {"die": exit status} (the process ends). With every reply: {"delay" (seconds), "headers"}.
+
+What came stands in `seen.jsonl` beside the script, and the requests whose connection the client closed before it had its
+reply in `closed.jsonl`.
 """
 
 import json
 import os
+import select
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,10 +33,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     script: ClassVar[dict[str, Any]] = {}
-    seen: Path
+    folder: Path
     lock = threading.Lock()
     given: ClassVar[dict[int, int]] = {}
-    under_way = 0
+    under_way: ClassVar[Counter[str]] = Counter()
 
     def log_message(self, format: str, *args: Any) -> None:
         print(format % args, flush=True)
@@ -48,22 +55,37 @@ class Handler(BaseHTTPRequestHandler):
             return
         prompt = body["messages"][0]["content"]
         with self.lock:
-            Handler.under_way += 1
+            self.under_way[prompt] += 1
             reply = self.next_reply(prompt)
-            with self.seen.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**body, "prompt": prompt, "under_way": self.under_way}) + "\n")
+            counts = {"under_way": self.under_way.total(), "of_this_prompt": self.under_way[prompt]}
+            self.note("seen", {**body, "prompt": prompt, **counts, "time": time.monotonic()})
         try:
-            time.sleep(reply.get("delay", 0))
-            self.reply(reply, prompt)
+            if self.left_within(reply.get("delay", 0)):
+                self.note("closed", {"prompt": prompt, "seed": body["seed"]})
+            else:
+                self.reply(reply, prompt)
         finally:
             with self.lock:
-                Handler.under_way -= 1
+                self.under_way[prompt] -= 1
 
-    def next_reply(self, prompt: str) -> dict[str, Any]:
-        for number, rule in enumerate(self.script["rules"]):
+    def note(self, name: str, row: dict[str, Any]) -> None:
+        with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def left_within(self, seconds: float) -> bool:
+        """Wait so long; whether the client closed the connection meanwhile."""
+        if not seconds:
+            return False
+        readable, _, _ = select.select([self.connection], [], [], seconds)
+        self.close_connection = bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        return self.close_connection
+
+    @classmethod
+    def next_reply(cls, prompt: str) -> dict[str, Any]:
+        for number, rule in enumerate(cls.script["rules"]):
             if rule["match"] in prompt:
-                turn = self.given.get(number, 0)
-                self.given[number] = turn + 1
+                turn = cls.given.get(number, 0)
+                cls.given[number] = turn + 1
                 chosen: dict[str, Any] = rule["replies"][min(turn, len(rule["replies"]) - 1)]
                 return chosen
         return {"content": "The answer is A"}
@@ -72,15 +94,18 @@ class Handler(BaseHTTPRequestHandler):
         if "die" in reply:
             print("fatal: the engine ran out of memory", flush=True)
             os._exit(reply["die"])
-        if reply.get("drop"):
+        if reply.get("drop") or reply.get("stall"):
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b'{"id": "x", "choices": [')
+            if reply.get("stall"):
+                self.left_within(1000)
             self.close_connection = True
         elif "status" in reply:
-            self.send(reply["status"], json.dumps({"error": {"message": reply.get("error", "no"), "type": "t"}}))
+            error = {"message": reply.get("error", "no"), "type": "t"}
+            self.send(reply["status"], json.dumps({"error": error}), headers=reply.get("headers"))
         elif "body" in reply:
             self.send(200, reply["body"], reply.get("type", "application/json"))
         else:
@@ -90,12 +115,12 @@ class Handler(BaseHTTPRequestHandler):
                 "finish_reason": reply.get("finish_reason", "stop"),
                 "message": {"role": "assistant", "content": content},
             }
-            usage = {"prompt_tokens": len(prompt), "completion_tokens": len(str(content or "")), "total_tokens": 0}
+            usage = {"prompt_tokens": len(prompt), "completion_tokens": len(str(content or "")), **reply.get("usage", {})}
             answer = {
                 "id": "x",
                 "object": "chat.completion",
                 "created": 0,
-                "model": "m",
+                "model": reply.get("model", "m"),
                 "choices": [choice],
                 "usage": usage,
             }
@@ -108,13 +133,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send(401, json.dumps({"error": {"message": "wrong key", "type": "t"}}))
         return True
 
-    def send(self, status: int, body: str, kind: str = "application/json") -> None:
+    def send(
+        self, status: int, body: str, kind: str = "application/json", headers: dict[str, str] | None = None
+    ) -> None:
         content = body.encode("utf-8", "surrogatepass")
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         # what the client waits before it asks again
-        self.send_header("retry-after-ms", "5")
+        for name, value in ({"retry-after-ms": "5"} if headers is None else headers).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
@@ -127,7 +155,11 @@ class Listener(ThreadingHTTPServer):
 def serve(script: Path, host: str = "127.0.0.1", port: int = 0, **override: Any) -> None:
     """Serve until killed; the port stands in the file `port` beside the script."""
     Handler.script = {"model": "m", "rules": [], **json.loads(script.read_text(encoding="utf-8")), **override}
-    Handler.seen = script.parent / "seen.jsonl"
+    Handler.folder = script.parent
+    # an earlier life gave the first replies
+    seen = script.parent / "seen.jsonl"
+    for row in seen.read_text(encoding="utf-8").splitlines() if seen.exists() else []:
+        Handler.next_reply(json.loads(row)["prompt"])
     listener = Listener((host, port), Handler)
     port_file = script.parent / "port"
     port_file.with_suffix(".new").write_text(str(listener.server_port))
@@ -173,9 +205,16 @@ class ScriptedServer:
 
     def seen(self) -> list[dict[str, Any]]:
         """The requests for completions in the order they came, without those that ask whether the server is ready."""
-        path = self.folder / "seen.jsonl"
+        return [row for row in self._noted("seen") if row["prompt"] != READY_PROMPT]
+
+    def closed(self) -> list[dict[str, Any]]:
+        """Those of them whose connection the client closed before it had its reply: prompt and seed."""
+        return self._noted("closed")
+
+    def _noted(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / f"{name}.jsonl"
         rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [row for row in map(json.loads, rows) if row["prompt"] != READY_PROMPT]
+        return [json.loads(row) for row in rows]
 
     def started(self) -> bool:
         """Whether anybody asked whether it is ready."""

@@ -31,7 +31,7 @@ _LONGEST_RETRY_AFTER = 60.0
 # Bad request, content too large, unprocessable: about this very question, not about the server.
 _REFUSALS = {400, 413, 422}
 _KEY_REFUSED = {401, 403}
-# So many requests in a row that came to nothing, none in between that did, are the server's fault.
+# So many requests in a row that failed or ran into the deadline, with no answer in between, are the server's fault.
 _HOPELESS = 16
 
 
@@ -70,10 +70,11 @@ class Client:
             try:
                 status, content, retry_after = await self._post(body)
             except TimeoutError:
-                message, pause = f"no answer within {self._timeout:g} s", 0.0
+                message, pause = f"no answer within {self._timeout:g} s", 0.0  # it waited long enough
                 deadlines += 1
+                self._count_in_vain(message)
                 if deadlines == _DEADLINES:
-                    break
+                    return _failed(start, message)
             except (aiohttp.ClientError, OSError) as error:
                 message = str(error) or type(error).__name__
                 if trial == _TRIES and self._answered == answered:
@@ -100,10 +101,13 @@ class Client:
                         break
             if trial < _TRIES:
                 await asyncio.sleep(pause)
+        self._count_in_vain(message)
+        return _failed(start, message)
+
+    def _count_in_vain(self, message: str) -> None:
         self._in_vain += 1
         if self._in_vain >= _HOPELESS:
             raise self._trouble(message)
-        return _failed(start, message)
 
     def _body(self, request: Request) -> bytes:
         return json.dumps(

@@ -138,15 +138,17 @@ class UntilRight:
 
     def _side_by_side(self) -> Trial | None:
         """A further attempt at a question that has one under way, if the expected waste is within its share."""
-        possible = [case for case in self._open if case.next_number(self._attempts) and case.in_flight]
-        if not self._hedging or not possible:
+        room = self._hedging * self.tokens - self._wasted - self._staked
+        # the cheapest first, since this is asked for with every completion
+        if room < self._length * min((right / of for right, of in self._chances.values()), default=0.5):
+            return None
+        possible = [case for case in self._open if case.in_flight and case.next_number(self._attempts)]
+        if not possible:
             return None
         case = min(possible, key=lambda case: (len(case.in_flight), -len(case.attempts)))
         right, of = self._chances[len(case.attempts)]
         stake = self._length * (1 - (1 - right / of) ** len(case.in_flight))
-        if self._wasted + self._staked + stake > self._hedging * self.tokens:
-            return None
-        return self._send(case, stake)
+        return self._send(case, stake) if stake <= room else None
 
     def _send(self, case: Case, stake: float = 0.0) -> Trial:
         number = case.next_number(self._attempts)
