@@ -3,13 +3,14 @@
 It also stands in for vLLM's own server, see `stand_in`: the process is then started and stopped by the code under test.
 
 A script: {"model": name, "key": null or the only key let in, "rules": [{"match": text in the prompt, "replies": [reply,
-...]}]}. The first rule that matches counts; its replies are given in turn, also when the server is started anew, the last
-one for ever. A reply: {"content", "finish_reason", "model", "usage" (beside the counts)}, or {"status", "error"}, or
-{"body", "type"} as they are, or {"drop": true} (half an answer, then the connection is closed), or {"stall": true} (half
-an answer, then nothing), or {"die": exit status} (the process ends). With every reply: {"delay" (seconds), "headers"}.
+...]}]}. The first rule that matches counts; its replies are given in turn, also over the lives of a server that is
+started anew, the last one for ever. A reply: {"content", "finish_reason", "model", "usage" (beside the counts)}, or
+{"status", "error"}, or {"body", "type"} as they are, or {"drop": true} (half an answer, then the connection is closed),
+or {"stall": true} (half an answer, then nothing), or {"die": exit status} (the process ends). With each: {"delay"
+(seconds), "headers"}.
 
-What came stands in `seen.jsonl` beside the script, and the requests whose connection the client closed before it had its
-reply in `closed.jsonl`.
+What came stands in `seen.jsonl` beside the script; the requests whose connection the client closed before it had its
+reply stand in `closed.jsonl`.
 """
 
 import json
@@ -115,14 +116,14 @@ class Handler(BaseHTTPRequestHandler):
                 "finish_reason": reply.get("finish_reason", "stop"),
                 "message": {"role": "assistant", "content": content},
             }
-            usage = {"prompt_tokens": len(prompt), "completion_tokens": len(str(content or "")), **reply.get("usage", {})}
+            counts = {"prompt_tokens": len(prompt), "completion_tokens": len(str(content or ""))}
             answer = {
                 "id": "x",
                 "object": "chat.completion",
                 "created": 0,
                 "model": reply.get("model", "m"),
                 "choices": [choice],
-                "usage": usage,
+                "usage": {**counts, **reply.get("usage", {})},
             }
             self.send(200, json.dumps(answer))
 
