@@ -60,14 +60,14 @@ class Handler(BaseHTTPRequestHandler):
             reply = self.next_reply(prompt)
             counts = {"under_way": self.under_way.total(), "of_this_prompt": self.under_way[prompt]}
             self.note("seen", {**body, "prompt": prompt, **counts, "time": time.monotonic()})
-        try:
-            if self.left_within(reply.get("delay", 0)):
-                self.note("closed", {"prompt": prompt, "seed": body["seed"]})
-            else:
-                self.reply(reply, prompt)
-        finally:
-            with self.lock:
-                self.under_way[prompt] -= 1
+        left = self.left_within(reply.get("delay", 0))
+        with self.lock:
+            # before the reply, which the client may follow up at once
+            self.under_way[prompt] -= 1
+        if left:
+            self.note("closed", {"prompt": prompt, "seed": body["seed"]})
+        else:
+            self.reply(reply, prompt)
 
     def note(self, name: str, row: dict[str, Any]) -> None:
         with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
