@@ -106,12 +106,13 @@ def clients(server: Scripted, data: Path, folder: Path, concurrency: int) -> dic
 
 
 def write_prompts(data: Path, path: Path) -> None:
-    """The prompts of Errata's step answer, one {"prompt", "answer"} a line."""
+    """The prompts of Errata's step answer, one {"problem", "question", "prompt", "answer"} a line."""
     template = prompts.template("en")
     with data.open(encoding="utf-8") as source, path.open("w", encoding="utf-8") as file:
         for problem in map(Problem.from_record, map(json.loads, source)):
             for question in problem.questions:
-                row = {"prompt": prompts.render(template, problem, question), "answer": question.answer}
+                prompt = prompts.render(template, problem, question)
+                row = {"problem": problem.id, "question": question.index, "prompt": prompt, "answer": question.answer}
                 file.write(json.dumps(row) + "\n")
 
 

@@ -1,7 +1,9 @@
 """Benchmark 4: what Errata leaves of a real server's throughput. llama.cpp, asked by step answer and by a bare loop.
 
-The bare aiohttp loop keeps as many requests under way and asks the same questions in the file's order: a plain
-saturating load. The server is started anew for every run, so that no run finds the other's prompts in its cache.
+The bare aiohttp loop keeps as many requests under way and asks the same questions: in the file's order, the plain
+saturating load, and in rounds, first questions of as many problems as there are slots, then the second ones, and so on,
+which finds each problem in the server's prefix cache as Errata's own order does. The server is started anew for every
+run, so that no run finds another's prompts in its cache.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from base_pass import write_prompts
 from measure import ERRATA, HERE, PEERS, ROOT, alternate, command, errata, machine, median, scratch, table
 
 MODEL = "smollm2"
+PLAIN = "bare aiohttp loop"
 Run = tuple[float, int, float, float]
 
 
@@ -68,6 +71,15 @@ def prompt_tokens(url: str) -> float:
     return float(rows["llamacpp:prompt_tokens_total"])
 
 
+def _in_rounds(prompts: Path, path: Path, slots: int) -> Path:
+    """The prompts in another order, see above."""
+    rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
+    place = {problem: number // slots for number, problem in enumerate(dict.fromkeys(row["problem"] for row in rows))}
+    rows.sort(key=lambda row: (place[row["problem"]], row["question"]))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=ROOT / "results" / "smollm2-135m" / "base" / "model.gguf")
@@ -92,28 +104,33 @@ def main() -> None:
                 cost, summary = errata("answer", data, folder / f"ours-{number}", f"{url}/v1", *flags, model=MODEL)
                 return summary["wall_seconds"], summary["completion_tokens"], prompt_tokens(url), cost.cpu
 
-        def bare(number: int) -> Run:
-            output, log = folder / f"bare-{number}.jsonl", folder / f"bare-{number}.log"
-            with llamacpp(arguments.weights, arguments.concurrency, folder / "server.log") as url:
-                client = [PEERS / "python", HERE / "peers" / "bare.py", "aiohttp", "--prompts", prompt_file]
-                client += ["--output", output, "--base-url", f"{url}/v1", "--model", MODEL, *sampling]
-                cost = command(client, log)
-                rows = map(json.loads, output.read_text(encoding="utf-8").splitlines())
-                tokens = sum(row["completion_tokens"] for row in rows)
-                return float(log.read_text()), tokens, prompt_tokens(url), cost.cpu
+        def bare(prompts: Path) -> Callable[[int], Run]:
+            def run(number: int) -> Run:
+                output, log = folder / f"bare-{number}.jsonl", folder / f"bare-{number}.log"
+                with llamacpp(arguments.weights, arguments.concurrency, folder / "server.log") as url:
+                    client = [PEERS / "python", HERE / "peers" / "bare.py", "aiohttp", "--prompts", prompts]
+                    client += ["--output", output, "--base-url", f"{url}/v1", "--model", MODEL, *sampling]
+                    cost = command(client, log)
+                    rows = map(json.loads, output.read_text(encoding="utf-8").splitlines())
+                    tokens = sum(row["completion_tokens"] for row in rows)
+                    return float(log.read_text()), tokens, prompt_tokens(url), cost.cpu
 
-        results = alternate({"bare aiohttp loop": bare, "Errata, step answer": ours}, arguments.rounds)
-    plain = median(tokens / seconds for seconds, tokens, _, _ in results["bare aiohttp loop"])
+            return run
+
+        in_rounds = _in_rounds(prompt_file, folder / "in_rounds.jsonl", arguments.concurrency)
+        clients = {PLAIN: bare(prompt_file), "the same loop in rounds": bare(in_rounds), "Errata, step answer": ours}
+        results = alternate(clients, arguments.rounds)
+    plain = median(tokens / seconds for seconds, tokens, _, _ in results[PLAIN])
     rows = []
     for name, runs in results.items():
         pace = [tokens / seconds for seconds, tokens, _, _ in runs]
         middle = [f"{median(column):.0f}" for column in zip(*runs, strict=True)]
         each = ", ".join(f"{value:.1f}" for value in pace)
         rows.append((name, *middle[:3], f"{float(middle[3]):.0f}", each, f"{100 * median(pace) / plain:.1f} %"))
+    print(f"{arguments.questions} questions, concurrency {arguments.concurrency}, ", end="")
     print(
-        f"{arguments.questions} questions, concurrency {arguments.concurrency}, at most {arguments.max_tokens} tokens; "
+        f"at most {arguments.max_tokens} tokens; {arguments.rounds} alternating rounds, each on a server of its own\n"
     )
-    print(f"the server started anew for each of {arguments.rounds} alternating rounds\n")
     header = ["client", "seconds", "completion tokens", "prompt tokens processed", "client's CPU, s"]
     print(table([*header, "tokens/s, each round", "of the plain load"], rows))
 
