@@ -135,6 +135,26 @@ def test_a_broken_line_in_the_middle_is_named_and_nothing_is_thrown_away(tmp_pat
         assert path.read_bytes() == lines[0] + broken + lines[1]
 
 
+def test_a_line_broken_beyond_its_head_is_named_when_its_completion_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, "m") as journal:
+        for number in range(4):
+            # longer than what is read at once
+            journal.add(request(question=number), completion("x" * 5000))
+    lines = path.read_bytes().splitlines(keepends=True)
+    for broken in (
+        lines[2].replace(b'"text": "', b'"text": ', 1),
+        lines[2].replace(b'"at": ', b'"then": ', 1),
+        lines[2].replace(b'"finish_reason"', b'"reason"', 1),
+    ):
+        path.write_bytes(b"".join([*lines[:2], broken, lines[3]]))
+        with Journal(path, "m") as journal:
+            assert request(question=2) in journal
+            assert journal.get(request(question=3)) == completion("x" * 5000)
+            with pytest.raises(UserError, match=r"journal\.jsonl:3: broken line .*Remove this line"):
+                journal.get(request(question=2))
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -289,3 +309,37 @@ def test_a_digest_depends_on_every_part_and_on_nothing_else(parts: list[str]) ->
     seen = {request(prompt=part).digest("m") for part in parts}
     assert len(seen) == len(set(parts))
     assert seen == {request(prompt=part).digest("m") for part in parts}
+
+
+# Opens a journal, reads all of it, and tells how much memory that took beyond what the process had before.
+READ = """
+import pathlib, sys, tracemalloc
+from errata.journal import Journal, Request, Sampling
+from errata.records import Key
+tracemalloc.start()
+with Journal(pathlib.Path(sys.argv[1]), "m") as journal:
+    for number in range(int(sys.argv[2])):
+        assert len(journal.get(Request(Key("p", number), 0, "?", Sampling(64, 0.0, 1.0, 7))).text) == int(sys.argv[3])
+    print(len(journal), tracemalloc.get_traced_memory()[1])
+"""
+
+
+def test_memory_of_a_journal_does_not_grow_with_the_length_of_completions(tmp_path: Path) -> None:
+    count = 8000
+    peaks = []
+    for length in (100, 5000):
+        path = tmp_path / f"{length}.jsonl"
+        with Journal(path, "m") as journal:
+            journal.add(request(), completion("x" * length))
+            line = path.read_text()
+            head, _, rest = line.partition(request().digest("m").hex())
+            with path.open("a") as file:
+                for number in range(1, count):
+                    file.write(head + request(question=number).digest("m").hex() + rest)
+        with in_a_process_of_its_own(READ, str(path), str(count), str(length)) as child:
+            output, _ = child.communicate(timeout=120)
+        opened, peak = map(int, output.split())
+        assert opened == count
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] + 2 * 2**20, "40 MB of text were read"
+    assert peaks[1] < 300 * count + 3 * 2**20
