@@ -1,12 +1,14 @@
 """Real environments and the real small model, built once for all slow tests."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from steps import Steps
 
 from helpers import REPOSITORY
 
@@ -46,3 +48,11 @@ def base_checkpoint(gguf: Path, environment: Callable[[str], Path]) -> Path:
     path = gguf.parent / "checkpoint"
     errata(environment("quantize-cpu"), "checkpoint", "--gguf", gguf, "--output", path)
     return path
+
+
+@pytest.fixture
+def steps(environment: Callable[[str], Path], gguf: Path, tmp_path: Path) -> Iterator[Steps]:
+    runner = Steps(environment("serve-cpu"), gguf, tmp_path)
+    yield runner
+    for process in runner.processes():
+        os.kill(process, signal.SIGKILL)

@@ -75,6 +75,19 @@ def test_answers_stand_in_the_order_of_the_data_and_concurrency_is_bounded(askin
     assert max(request["under_way"] for request in server.seen()) == 4
 
 
+def test_questions_of_one_problem_follow_each_other_and_its_text_comes_first(asking: Asking, scripted: Start) -> None:
+    records = indexed(*(problem(name, "A", "B", "C") for name in ("p", "q", "r")))
+    write_jsonl(asking.data, records)
+    reply = {"content": "The answer is A", "usage": {"prompt_tokens_details": {"cached_tokens": 60}}}
+    server = scripted(rules=[{"match": "Question", "replies": [reply]}])
+    done = asking.answer(server.base_url, concurrency=1)
+    prompts = [request["prompt"] for request in server.seen()]
+    assert [prompt.split("The text of ")[1][0] for prompt in prompts] == list("pppqqqrrr")
+    assert all(prompt.index("The text of ") < prompt.index("Question ") for prompt in prompts)
+    assert done.summary["cached_tokens"] == 9 * 60
+    assert done.summary["saturated"] > 0.5
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -85,7 +98,10 @@ def test_answers_stand_in_the_order_of_the_data_and_concurrency_is_bounded(askin
     ],
     ids=["429", "500s", "dropped", "all"],
 )
-def test_passing_trouble_is_waited_out(asking: Asking, scripted: Start, trouble: list[dict[str, Any]]) -> None:
+def test_passing_trouble_is_waited_out(
+    asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch, trouble: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr("errata.client._PAUSE", 0.01)
     write_jsonl(asking.data, indexed(problem("p", "B"), problem("q", "A")))
     server = scripted(rules=[{"match": "of p?", "replies": [*trouble, {"content": "The answer is B"}]}])
     done = asking.answer(server.base_url)

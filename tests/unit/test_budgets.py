@@ -97,7 +97,7 @@ def test_a_time_budget_ends_the_asking_and_cancels_what_is_under_way(asking: Ask
     assert done.rows[9]["outcome"] == "skipped"
     assert {row["outcome"] for row in done.rows[:9]} == {"exhausted"}
     assert 20 <= done.summary["attempts"] <= 60
-    assert done.summary["cancelled"] >= 0
+    assert done.summary["requests"] - done.summary["attempts"] <= 5
     assert 0.8 <= done.summary["wall_seconds"] <= 1.5
     assert "[p9]" in {closed["prompt"] for closed in server.closed()}
     assert len(read_jsonl(asking.journal)) == done.summary["attempts"]

@@ -135,7 +135,7 @@ def test_questions_that_a_frozen_server_did_not_answer_are_asked_again_by_the_ne
 ) -> None:
     monkeypatch.setattr("errata.client._PAUSE", 0.01)
     server = engine(rules=[{"match": "Question", "replies": [*[SLOW_REPLY] * 2, *[HANG] * 20, SLOW_REPLY]}])
-    assert main(words(tmp_path, "--request-timeout", "0.15")) == 0
+    assert main(words(tmp_path, "--request-timeout", "0.3")) == 0
     assert lives(tmp_path) == 2
     rows = read_jsonl(tmp_path / "out.jsonl")
     assert [row["answer"] for row in rows] == ["A"] * 20

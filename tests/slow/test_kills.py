@@ -1,0 +1,128 @@
+"""Exactly once: steps answer and retry with llama.cpp's real server, killed at random; and what it is spared."""
+
+import json
+import random
+import time
+
+import pytest
+from steps import CONCURRENCY, Steps, ordering, wait_for
+
+from helpers import indexed, read_jsonl, write_jsonl
+
+pytestmark = pytest.mark.slow
+
+
+def killed(steps: Steps, kills: int, chance: random.Random, **flags: object) -> int:
+    """Start a step and kill it so often; give how many requests its servers began."""
+    asked = 0
+    kept = steps.journal.read_bytes() if steps.journal.exists() else b""
+    for _ in range(kills):
+        # some time after so many more completions, or while its server starts
+        target = steps.finished() + chance.choice([0, 0, 1, 2, 4])
+        with steps.start(**flags) as process:
+            wait_for(lambda target=target, process=process: steps.finished() >= target or process.poll() is not None)
+            time.sleep(chance.random() * 0.5)
+            assert process.poll() is None, "it ended before it was killed: give it more to do"
+            process.kill()
+            process.communicate()
+        steps.nothing_is_left()
+        asked += steps.asked()
+        content = steps.journal.read_bytes() if steps.journal.exists() else b""
+        assert content.startswith(kept)
+        # a line torn off by the kill was never finished
+        kept = content[: content.rfind(b"\n") + 1]
+    return asked
+
+
+def journaled(steps: Steps) -> dict[tuple[str, int, int], str]:
+    """Completions by problem, question and attempt; every one stands there once."""
+    rows = [json.loads(line) for line in steps.journal.read_bytes().splitlines()]
+    texts = {tuple(row["key"]): row["text"] for row in rows}
+    assert len(texts) == len(rows)
+    return texts
+
+
+def test_answers_killed_at_twenty_random_moments_lose_nothing_and_ask_nothing_twice(steps: Steps) -> None:
+    kills, questions = 20, 120
+    write_jsonl(steps.data, indexed(*map(ordering, range(questions))))
+    asked = killed(steps, kills, random.Random(7))
+    status, output = steps.finish()
+    assert status == 0, output
+    steps.nothing_is_left()
+    asked += steps.asked()
+    rows = read_jsonl(steps.output)
+    assert [row["id"] for row in rows] == [f"p{number}" for number in range(questions)]
+    assert steps.finished() == questions
+    assert steps.summary()["reused"] + steps.asked() == questions
+    assert questions <= asked <= questions + kills * CONCURRENCY, "what was under way is asked again, nothing else"
+    assert {(row["id"], 0, 0): row["completion"] for row in rows} == journaled(steps)
+    # and now there is nothing left to ask: no server is started
+    assert steps.finish() == (0, "")
+    assert not steps.log.exists()
+    assert read_jsonl(steps.output) == rows
+
+
+@pytest.mark.parametrize("hedging", [0, 0.3])
+def test_retries_killed_at_random_moments_lose_nothing_and_ask_nothing_twice(steps: Steps, hedging: float) -> None:
+    kills = 5
+    write_jsonl(steps.data, indexed(*map(ordering, range(30))))
+    assert steps.finish()[0] == 0
+    answers = steps.output.rename(steps.folder / "answers.jsonl")
+    first = journaled(steps)
+    flags = {"step": "retry", "answers": answers, "attempts": 5, "temperature": 0.9, "hedging": hedging}
+    asked = killed(steps, kills, random.Random(8), **flags)
+    status, output = steps.finish(**flags)
+    assert status == 0, output
+    steps.nothing_is_left()
+    asked += steps.asked()
+    rows = read_jsonl(steps.output)
+    assert [row["id"] for row in rows] == [row["id"] for row in read_jsonl(answers) if not row["correct"]]
+    again = {(row["id"], 0, attempt["attempt"]): attempt["completion"] for row in rows for attempt in row["attempts"]}
+    assert journaled(steps) == first | again
+    assert steps.summary()["attempts"] == len(again)
+    for row in rows:
+        right = [attempt["correct"] for attempt in row["attempts"]]
+        assert any(right) if row["outcome"] == "solved" else len(right) == 5
+        assert hedging or right.count(True) == (row["outcome"] == "solved")
+    if not hedging:
+        assert len(again) <= asked <= len(again) + kills * CONCURRENCY
+    assert steps.finish(**flags)[0] == 0
+    assert not steps.log.exists()
+    assert read_jsonl(steps.output) == rows
+
+
+def test_the_losers_of_attempts_side_by_side_are_cancelled_on_the_server(steps: Steps) -> None:
+    puzzles = indexed(*map(ordering, range(12)))
+    write_jsonl(steps.data, puzzles)
+    answers = steps.folder / "answers.jsonl"
+    wrong = [
+        {
+            "id": puzzle["id"],
+            "question": 0,
+            # even a model this small most often gets that right, sooner or later
+            "prompt": f"Note {number}. Write this line and nothing else: The answer is {question['answer']}.",
+            "answer": None,
+            "correct": False,
+        }
+        for number, puzzle in enumerate(puzzles)
+        for question in puzzle["questions"]
+    ]
+    write_jsonl(answers, wrong)
+    # as much waste as it likes, so that what is left is asked side by side
+    flags = {"answers": answers, "attempts": 8, "temperature": 1.0, "hedging": 100, "max_tokens": 64}
+    status, output = steps.finish(step="retry", **flags)
+    assert status == 0, output
+    cancelled = steps.summary()["cancelled"]
+    assert cancelled >= 1
+    # one may have ended by itself in the moment it was cancelled
+    assert 1 <= steps.logged("cancel task") <= cancelled
+    steps.nothing_is_left()
+
+
+def test_the_questions_of_one_problem_hit_the_prefix_cache(steps: Steps) -> None:
+    write_jsonl(steps.data, indexed(*(ordering(number, questions=3) for number in range(12))))
+    status, output = steps.finish(concurrency=2)
+    assert status == 0, output
+    summary = steps.summary()
+    # two of three questions find the problem there
+    assert summary["cached_tokens"] > 0.4 * summary["prompt_tokens"]
