@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     with generation.journal() as journal:
         missing = [each for each in asked if request(*each) not in journal]
         reused = len(asked) - len(missing)
-        work = Once(request, missing)
-        load = generation.ask(journal, work, "answer", len(asked), reused) if missing else Load()
+        work = Once(request, missing, reused)
+        load = generation.ask(journal, work, "answer", len(asked)) if missing else Load()
         if work.failed and len(work.failed) == len(asked):
             message = next(iter(work.failed.values())).error
             raise UserError(
@@ -94,12 +94,13 @@ class Once:
     """Work for `errata.dispatch.dispatch`: every question once, those of one problem after each other."""
 
     def __init__(
-        self, request: Callable[[Problem, Question], Request], missing: list[tuple[Problem, Question]]
+        self, request: Callable[[Problem, Question], Request], missing: list[tuple[Problem, Question]], finished: int
     ) -> None:
         self._request = request
         self._queue = ByProblem((problem.id, (problem, question)) for problem, question in missing)
         self.failed: dict[Key, Completion] = {}
-        self.finished = self.truncated = 0
+        self._failed: list[tuple[Problem, Question]] = []
+        self.finished, self.truncated = finished, 0
         self.tokens = 0.0
 
     def remark(self) -> str:
@@ -115,11 +116,20 @@ class Once:
         self.truncated += completion.truncated
         if completion.failed:
             self.failed[job.request.key] = completion
+            if not completion.refused:
+                self._failed.append((job.problem, job.question))
         self.finished += 1
         return []
 
     def dropped(self, job: QuestionJob) -> None:
         self._queue.put_back(job.problem.id, (job.problem, job.question))
+
+    def ask_failures_again(self) -> None:
+        for problem, question in self._failed:
+            del self.failed[problem.key(question)]
+            self._queue.add(problem.id, (problem, question))
+        self.finished -= len(self._failed)
+        self._failed.clear()
 
 
 def _row(request: Request, question: Question, completion: Completion, model: str) -> dict[str, Any]:

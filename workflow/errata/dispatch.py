@@ -31,7 +31,7 @@ class Work(Protocol[JobT]):
     """What is to be asked; it decides the order, `dispatch` only how many at once.
 
     Attributes:
-        finished: questions that need no more asking.
+        finished: questions that need no more asking, those of earlier runs included.
         tokens: of completions so far.
     """
 
@@ -49,6 +49,9 @@ class Work(Protocol[JobT]):
 
     def dropped(self, job: JobT) -> None:
         """A job ended without a completion: it was cancelled, or the server broke down."""
+
+    def ask_failures_again(self) -> None:
+        """The server was started anew: what it gave no completion for, it may give now."""
 
 
 @dataclass
@@ -195,12 +198,20 @@ class ByProblem(Generic[Item]):
 
     def __init__(self, items: Iterable[tuple[str, Item]]) -> None:
         self._waiting: dict[str, deque[Item]] = {}
-        for id, item in items:
-            self._waiting.setdefault(id, deque()).append(item)
-        self._free = deque(self._waiting)
+        self._free: deque[str] = deque()
         # problems with something under way and something waiting, in the order in which they were begun
         self._begun: dict[str, None] = {}
         self._under_way: dict[str, int] = {}
+        for id, item in items:
+            self.add(id, item)
+
+    def add(self, id: str, item: Item) -> None:
+        """An item goes behind all others, or behind those of its problem."""
+        if id in self._under_way:
+            self._begun[id] = None
+        elif id not in self._waiting:
+            self._free.append(id)
+        self._waiting.setdefault(id, deque()).append(item)
 
     def take(self) -> Item | None:
         """The next item; `release` its problem when it is finished."""

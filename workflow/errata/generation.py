@@ -12,6 +12,7 @@ from typing import Any
 from errata.client import connected
 from errata.dispatch import JobT, Load, Work, dispatch
 from errata.journal import Completion, Journal, Sampling
+from errata.processes import orderly_end
 from errata.progress import Progress
 from errata.records import Key
 from errata.server import Server, ServerSpec, ServerTrouble, serving
@@ -120,7 +121,6 @@ class Generation:
         work: Work[JobT],
         what: str,
         total: int,
-        before: int,
         *,
         time_left: float | None = None,
     ) -> Load:
@@ -128,7 +128,7 @@ class Generation:
 
         Args:
             what: is done; heads the lines of progress.
-            total: questions in all, of which `before` were finished by earlier runs.
+            total: questions in all, those of earlier runs included.
             time_left: seconds of asking after which what is under way is cancelled.
 
         Returns:
@@ -146,8 +146,9 @@ class Generation:
         self.server_log.unlink(missing_ok=True)
         for left in range(self.restarts, -1, -1):
             trouble = None
-            with serving(self.server, self.server_log) as server:
-                progress = Progress(f"{what} {self.server.model}", total, before + work.finished, remark=remark)
+            with orderly_end(), serving(self.server, self.server_log) as server:
+                progress = Progress(f"{what} {self.server.model}", total, work.finished, remark=remark)
+                tokens = work.tokens
                 journal.begin()
                 remaining = None if time_left is None else time_left - load.seconds
                 try:
@@ -159,6 +160,7 @@ class Generation:
             if trouble is None:
                 progress.close()
                 break
+            work.ask_failures_again()
             print(f"\n{trouble}\nIt is started anew; that may happen {left - 1} times more.", file=sys.stderr)
         return load
 

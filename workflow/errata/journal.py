@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from errata.errors import UserError
 from errata.files import cannot_write
@@ -86,6 +86,48 @@ class Completion:
         return self.finish_reason == "length"
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A line of a journal: a completion, what it is filed under, and when it came.
+
+    Attributes:
+        digest: of the request, 32 hexadecimal digits.
+        key: problem id, question index, attempt.
+        model: name and short hash of the identity of the model, for people.
+        started: Unix time at which the run that asked began to ask.
+        at: Unix time of the completion.
+    """
+
+    digest: str
+    key: tuple[str, int, int]
+    model: str
+    started: float
+    at: float
+    completion: Completion
+
+    @classmethod
+    def parse(cls, line: bytes) -> "Entry":
+        """Read a line.
+
+        Raises:
+            ValueError: it is none of a journal.
+        """
+        row = json.loads(line)
+        try:
+            if not line.startswith(_HEAD) or len(bytes.fromhex(row["digest"])) != 16:
+                raise ValueError("no digest at its beginning")
+            id, question, attempt = row.pop("key")
+            head = {name: row.pop(name) for name in ("digest", "model", "started", "at")}
+            return cls(**head, key=(id, question, attempt), completion=Completion(**row))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"no completion: {error}") from error
+
+    def line(self) -> str:
+        """The line, with its end."""
+        head = {name: value for name, value in vars(self).items() if name != "completion"}
+        return json.dumps(head | vars(self.completion), ensure_ascii=False) + "\n"
+
+
 class Journal:
     """An append-only file of finished completions.
 
@@ -137,15 +179,9 @@ class Journal:
         position = self._where.get(request.digest(self._model))
         if position is None:
             return None
-        row = self._row(position)
-        try:
-            started, at = row.pop("started"), row.pop("at")
-            self._until[started] = max(self._until.get(started, at), at)
-            for name in ("digest", "key", "model"):
-                del row[name]
-            return Completion(**row)
-        except (KeyError, TypeError) as error:
-            raise self._broken(position, error) from error
+        entry = self._entry(position)
+        self._until[entry.started] = max(self._until.get(entry.started, entry.at), entry.at)
+        return entry.completion
 
     def begin(self) -> None:
         """A server is ready and is asked from now on, see `seconds`."""
@@ -158,16 +194,11 @@ class Journal:
             UserError: the disk is full or the like; what was filed before stays.
         """
         digest = request.digest(self._model)
-        row = {
-            "digest": digest.hex(),
-            "key": [*request.key, request.attempt],
-            "model": self._label,
-            "started": self._started,
-            "at": time.time(),
-            **vars(completion),
-        }
+        key = (*request.key, request.attempt)
+        entry = Entry(digest.hex(), key, self._label, self._started, time.time(), completion)
         position = self._end
-        self._append(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        # half a character of a model's text stands there as its escape
+        self._append(entry.line().encode("utf-8", "backslashreplace"))
         self._where[digest] = position
 
     @property
@@ -198,11 +229,11 @@ class Journal:
                         raise ValueError("no completion")
                     where.setdefault(bytes.fromhex(line[_DIGEST].decode()), position)
                 except ValueError as error:
-                    raise self._broken_line(number, error) from error
+                    raise broken_line(self.path, number, error) from error
                 position += len(line)
         self._end = position
 
-    def _row(self, position: int) -> dict[str, Any]:
+    def _entry(self, position: int) -> Entry:
         """The line that starts there."""
         line = b""
         while not line.endswith(b"\n"):
@@ -212,19 +243,11 @@ class Journal:
             if not piece:
                 break
         try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("not a JSON object")
+            return Entry.parse(line)
         except ValueError as error:
-            raise self._broken(position, error) from error
-        return row
-
-    def _broken(self, position: int, error: Exception) -> UserError:
-        with self.path.open("rb") as file:
-            return self._broken_line(file.read(position).count(b"\n") + 1, error)
-
-    def _broken_line(self, number: int, error: Exception) -> UserError:
-        return UserError(f"{self.path}:{number}: broken line ({error}). Remove this line and run again.")
+            with self.path.open("rb") as file:
+                number = file.read(position).count(b"\n") + 1
+            raise broken_line(self.path, number, error) from error
 
     def _cut(self) -> None:
         """Cut a half-written line off, so that the next one starts a line of its own."""
@@ -250,3 +273,8 @@ def _locked(path: Path) -> FileIO:
         file.close()
         raise UserError(f"{path}: another run writes this journal. Wait for it or stop it.") from error
     return file
+
+
+def broken_line(path: Path, number: int, error: Exception) -> UserError:
+    """The message for a line that is none of a journal."""
+    return UserError(f"{path}:{number}: broken line ({error}). Remove this line and run again.")

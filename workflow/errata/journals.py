@@ -2,17 +2,17 @@
 
 import argparse
 import fcntl
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from errata.errors import UserError
 from errata.files import atomic
+from errata.journal import Entry, broken_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,12 +49,12 @@ class Holding:
     # by the beginning of a run, the time of its last completion
     runs: dict[float, float] = field(default_factory=dict)
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, entry: Entry) -> None:
         self.completions += 1
-        self.truncated += row["finish_reason"] == "length"
-        self.prompt_tokens += row["prompt_tokens"]
-        self.completion_tokens += row["completion_tokens"]
-        self.runs[row["started"]] = max(row["at"], self.runs.get(row["started"], 0.0))
+        self.truncated += entry.completion.truncated
+        self.prompt_tokens += entry.completion.prompt_tokens
+        self.completion_tokens += entry.completion.completion_tokens
+        self.runs[entry.started] = max(entry.at, self.runs.get(entry.started, entry.at))
 
 
 def show(path: Path) -> None:
@@ -62,15 +62,12 @@ def show(path: Path) -> None:
     holdings: dict[tuple[str, int], Holding] = defaultdict(Holding)
     seen: set[str] = set()
     repeated = 0
-    for line, row in _rows(path):
-        if row["digest"] in seen:
+    for entry in _entries(path):
+        if entry.digest in seen:
             repeated += 1
             continue
-        seen.add(row["digest"])
-        try:
-            holdings[row["model"], row["key"][2]].add(row)
-        except (KeyError, TypeError, IndexError) as error:
-            raise _broken(path, line, error) from error
+        seen.add(entry.digest)
+        holdings[entry.model, entry.key[2]].add(entry)
     print(f"{path}: {len(seen)} completions, {path.stat().st_size / 2**20:.1f} MiB")
     if repeated:
         print(f"  {repeated} lines repeat others; `compact` removes them")
@@ -92,7 +89,7 @@ def compact(path: Path, model: str | None = None) -> None:
     Raises:
         UserError: no completion is of that model; nothing is changed then.
     """
-    with path.open("rb") as held:
+    with _opened(path) as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -101,31 +98,29 @@ def compact(path: Path, model: str | None = None) -> None:
         seen: set[str] = set()
         models: set[str] = set()
         with atomic(path) as file:
-            for _, row in _rows(path):
-                models.add(str(row.get("model")))
-                if row["digest"] not in seen and model in (None, row.get("model")):
-                    seen.add(row["digest"])
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            for entry in _entries(path):
+                models.add(entry.model)
+                if entry.digest not in seen and model in (None, entry.model):
+                    seen.add(entry.digest)
+                    file.write(entry.line())
             if model is not None and model not in models:
                 raise UserError(f"{path}: no completion of {model}; it holds {', '.join(sorted(models)) or 'nothing'}.")
     print(f"{path}: {len(seen)} completions, {before} -> {path.stat().st_size} bytes", file=sys.stderr)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _opened(path: Path) -> IO[bytes]:
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return  # torn off by a crash, or being written at this moment
-                try:
-                    row = json.loads(line)
-                    row["digest"]
-                except (ValueError, TypeError, KeyError) as error:
-                    raise _broken(path, number, error) from error
-                yield number, row
+        return path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
 
 
-def _broken(path: Path, number: int, error: Exception) -> UserError:
-    return UserError(f"{path}:{number}: broken line ({error}). Remove this line and run again.")
+def _entries(path: Path) -> Iterator[Entry]:
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return  # torn off by a crash, or being written at this moment
+            try:
+                yield Entry.parse(line)
+            except ValueError as error:
+                raise broken_line(path, number, error) from error

@@ -31,8 +31,7 @@ def running(
         log: output and errors of the command are appended to it.
         patience: seconds that it has to end by itself once it is told to.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with orderly_end():
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
@@ -49,6 +48,14 @@ def running(
             yield process
         finally:
             stop(process, patience)
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does: what was begun is closed, and nothing is left behind."""
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -38,11 +38,11 @@ class Progress:
 
     def step(self) -> None:
         """One more item is finished."""
-        self.update(self._done - self._before + 1)
+        self.update(self._done + 1)
 
-    def update(self, fresh: int) -> None:
-        """So many items are finished beyond those before; shown if it is time for that."""
-        self._done = self._before + fresh
+    def update(self, done: int) -> None:
+        """So many items are finished, those of earlier runs included; it is shown if it is time for that."""
+        self._done = done
         now = time.monotonic()
         if now - self._shown >= self._every:
             self._shown = now

@@ -67,11 +67,12 @@ def run(arguments: argparse.Namespace) -> None:
             budget=arguments.token_budget,
             spent=sum(attempt.tokens for case in cases for attempt in case.attempts.values()),
             rounds=arguments.time_budget is not None,
+            finished=len(cases) - len(going),
         )
         time_left = None if arguments.time_budget is None else 60 * arguments.time_budget - journal.seconds
         load = Load()
         if going and (time_left is None or time_left > 0) and work.affordable:
-            load = generation.ask(journal, work, "retry", len(cases), len(cases) - len(going), time_left=time_left)
+            load = generation.ask(journal, work, "retry", len(cases), time_left=time_left)
         if cases and all(case.outcome == "failed" for case in cases):
             failure = next(attempt.failure for attempt in cases[0].attempts.values())
             raise UserError(

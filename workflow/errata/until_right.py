@@ -30,6 +30,7 @@ class UntilRight:
         budget: tokens of completions that may be spent, `spent` included; None is no limit.
         spent: tokens that were spent by earlier runs.
         rounds: as under a budget.
+        finished: cases that are over, beside `cases`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class UntilRight:
         budget: int | None = None,
         spent: int = 0,
         rounds: bool = False,
+        finished: int = 0,
     ) -> None:
         self._request = request
         self._attempts, self._keep, self._hedging, self._budget = attempts, keep, hedging, budget
@@ -54,7 +56,9 @@ class UntilRight:
         self._order = count()
         self._open: dict[Case, None] = {}
         self._in_flight = 0
-        self.finished = self.solved = self._asked = self._right = 0
+        self.finished = finished
+        self.solved = self._asked = self._right = 0
+        self._failed: dict[Case, None] = {}
         self.tokens = float(spent)
         self._max_tokens = max_tokens
         self._completions, self._length_sum, self._seconds_sum = 0, 0, 0.0
@@ -87,6 +91,8 @@ class UntilRight:
         attempt = case.record(number, completion)
         self.tokens += attempt.tokens
         self._right += attempt.right
+        if attempt.failure and not attempt.failure.refused:
+            self._failed[case] = None
         if attempt.failure is None:
             self._completions += 1
             self._length_sum += attempt.tokens
@@ -120,6 +126,16 @@ class UntilRight:
         self.tokens += spent
         if job.request.attempt > max(job.case.right(), default=0):
             self._wasted += spent
+
+    def ask_failures_again(self) -> None:
+        for case in self._failed:
+            was_over = self._over(case)
+            for number in [number for number, attempt in case.attempts.items() if attempt.failure]:
+                del case.attempts[number]
+            if was_over and not self._over(case):
+                self.finished -= 1
+                self._fresh.add(case.key.id, case)
+        self._failed.clear()
 
     @property
     def _length(self) -> float:
