@@ -41,13 +41,14 @@ class Example(NamedTuple):
 class Retries(NamedTuple):
     """What asking the first-wrong questions again came to.
 
-    `solved_by[n]` counts the questions solved within n + 1 attempts.
+    `solved_by[n]` counts the questions solved within n + 1 attempts, `tokens` those of all completions.
     """
 
     strategy: str
     questions: int
     outcomes: dict[str, int]
     solved_by: list[int]
+    tokens: int
     solved: list[Example]
     unsolved: list[Example]
 
@@ -63,13 +64,14 @@ def read_retries(path: Path, strategy: str, first_answers: dict[Key, Answer]) ->
     """
     outcomes: Counter[str] = Counter()
     solved_at: Counter[int] = Counter()
-    attempts = 0
+    attempts = tokens = 0
     solved: list[Example] = []
     unsolved: list[Example] = []
     for row in read_jsonl(path):
         outcome = row.get("outcome", "unknown")
         outcomes[outcome] += 1
         attempts = max([attempts, *(number for number, _ in _numbered(row))])
+        tokens += sum(each.get("completion_tokens") or 0 for each in row.get("attempts", []))
         if outcome == "solved":
             solved_at[min(number for number, each in _numbered(row) if each["correct"])] += 1
         examples = solved if outcome == "solved" else unsolved
@@ -77,7 +79,7 @@ def read_retries(path: Path, strategy: str, first_answers: dict[Key, Answer]) ->
             examples.append(_retried(row, first_answers.get(Key(str(row["id"]), row["question"]))))
     by_attempt = list(accumulate(solved_at[number] for number in range(1, attempts + 1)))
     ordered = {name: outcomes[name] for name in [*OUTCOMES, *sorted(outcomes.keys() - OUTCOMES.keys())]}
-    return Retries(strategy, outcomes.total(), ordered, by_attempt, solved, unsolved)
+    return Retries(strategy, outcomes.total(), ordered, by_attempt, tokens, solved, unsolved)
 
 
 def _numbered(row: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
