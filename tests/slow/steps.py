@@ -23,7 +23,7 @@ class Steps:
     """Starts steps in the serve environment; every process of theirs carries a mark that is looked for afterwards."""
 
     def __init__(self, python: Path, gguf: Path, folder: Path) -> None:
-        self._python, self._gguf = python, gguf
+        self.python, self._gguf = python, gguf
         self.folder = folder
         self.journal = folder / "journal.jsonl"
         self.log = folder / "server.log"
@@ -49,7 +49,7 @@ class Steps:
         words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
         name, _, mark = self._mark.partition("=")
         return subprocess.Popen(
-            [self._python, "-m", "errata", step, *words, *map(str, more)],
+            [self.python, "-m", "errata", step, *words, *map(str, more)],
             env={**os.environ, name: mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

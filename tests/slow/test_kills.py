@@ -2,7 +2,9 @@
 
 import json
 import random
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from steps import CONCURRENCY, Steps, ordering, wait_for
@@ -91,32 +93,45 @@ def test_retries_killed_at_random_moments_lose_nothing_and_ask_nothing_twice(ste
     assert read_jsonl(steps.output) == rows
 
 
-def test_the_losers_of_attempts_side_by_side_are_cancelled_on_the_server(steps: Steps) -> None:
-    puzzles = indexed(*map(ordering, range(12)))
-    write_jsonl(steps.data, puzzles)
-    answers = steps.folder / "answers.jsonl"
-    wrong = [
-        {
-            "id": puzzle["id"],
-            "question": 0,
-            # even a model this small most often gets that right, sooner or later
-            "prompt": f"Note {number}. Write this line and nothing else: The answer is {question['answer']}.",
-            "answer": None,
-            "correct": False,
-        }
-        for number, puzzle in enumerate(puzzles)
-        for question in puzzle["questions"]
-    ]
-    write_jsonl(answers, wrong)
-    # as much waste as it likes, so that what is left is asked side by side
-    flags = {"answers": answers, "attempts": 8, "temperature": 1.0, "hedging": 100, "max_tokens": 64}
-    status, output = steps.finish(step="retry", **flags)
-    assert status == 0, output
-    cancelled = steps.summary()["cancelled"]
-    assert cancelled >= 1
-    # one may have ended by itself in the moment it was cancelled
-    assert 1 <= steps.logged("cancel task") <= cancelled
-    steps.nothing_is_left()
+# Asks for four long completions, drops them as the dispatcher drops losers, and asks for a short one.
+CANCEL = """
+import asyncio, sys, time
+from pathlib import Path
+from errata.client import connected
+from errata.journal import Journal, Request, Sampling
+from errata.records import Key
+from errata.server import ServerSpec, serving
+
+def request(number, prompt, tokens):
+    return Request(Key("p", number), 1, prompt, Sampling(tokens, 0.0, 1.0, number))
+
+async def main(server, journal):
+    async with connected(server, journal, 60.0) as client:
+        count = "Count from 1 to 1000, every number on a line of its own: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
+        long = [asyncio.create_task(client.complete(request(number, count, 1500))) for number in range(4)]
+        await asyncio.sleep(2)
+        losers = [task for task in long if task.cancel()]
+        await asyncio.gather(*long, return_exceptions=True)
+        print(len(losers), flush=True)
+        start = time.monotonic()
+        await client.complete(request(4, "Hello", 1))
+        await asyncio.sleep(max(0, start + 3 - time.monotonic()))
+
+weights, journal, log = map(Path, sys.argv[1:])
+spec = ServerSpec("llamacpp", "m", weights, {"parallel": 4, "context": 2048})
+with Journal(journal, "m") as journal, serving(spec, log) as server:
+    asyncio.run(main(server, journal))
+"""
+
+
+def test_a_loser_that_is_cancelled_stops_on_the_server_too(steps: Steps, gguf: Path) -> None:
+    command = [steps.python, "-c", CANCEL, gguf, steps.journal, steps.log]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    losers = int(done.stdout)
+    assert losers >= 1, "all of them came to their end within two seconds"
+    assert steps.logged("cancel task") == losers
+    assert steps.finished() == 4 - losers + 1, "what was cancelled is not in the journal"
 
 
 def test_the_questions_of_one_problem_hit_the_prefix_cache(steps: Steps) -> None:

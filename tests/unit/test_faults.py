@@ -183,13 +183,7 @@ def test_an_alias_of_an_endpoint_may_answer_under_the_name_of_its_version(asking
 # --- the run itself
 
 
-SIGTERM = pytest.param(
-    signal.SIGTERM,
-    marks=pytest.mark.xfail(strict=True, reason="only a server of one's own turns SIGTERM into an orderly end"),
-)
-
-
-@pytest.mark.parametrize("how", [SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_against_an_endpoint_ends_at_once_and_keeps_its_journal(
     asking: Asking, scripted: Start, how: signal.Signals
 ) -> None:

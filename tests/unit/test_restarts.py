@@ -65,7 +65,6 @@ def test_a_server_that_dies_again_and_again_ends_the_run_and_what_was_finished_i
     assert len(keys) == len(set(keys)) >= 7
 
 
-@pytest.mark.xfail(strict=True, reason="what was finished before a restart is counted twice after it")
 def test_progress_after_a_restart_counts_every_question_once(
     tmp_path: Path, engine: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,7 +128,6 @@ def test_attempts_go_on_over_a_restart_without_a_gap_or_a_repetition(tmp_path: P
     gone(server)
 
 
-@pytest.mark.xfail(strict=True, reason="what failed while the server was frozen stays failed after its restart")
 def test_questions_that_a_frozen_server_did_not_answer_are_asked_again_by_the_next_life(
     tmp_path: Path, engine: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
