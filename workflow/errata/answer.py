@@ -1,16 +1,17 @@
 """Step answer: ask a model every question of a split once."""
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from errata import prompts
 from errata.cases import accepted
 from errata.dispatch import ByProblem, Job, Load
 from errata.errors import UserError
-from errata.files import read_jsonl, write_json, write_jsonl
+from errata.files import read_jsonl, read_jsonl_places, write_json, write_jsonl
 from errata.generation import Generation, Tally, add_serving_arguments
 from errata.journal import Completion, Request
 from errata.records import Key, Problem, Question
@@ -31,20 +32,26 @@ def run(arguments: argparse.Namespace) -> None:
         UserError: the server cannot be started or reached, stopped answering, or refused every single question.
     """
     generation = Generation.from_arguments(arguments)
-    asked = questions(arguments.data)
     template = prompts.template(arguments.prompt)
 
-    # made when it is needed and not kept: prompts take more memory than all the rest
     def request(problem: Problem, question: Question) -> Request:
         key = problem.key(question)
         return Request(key, 0, prompts.render(template, problem, question), generation.sampling(key, 0))
 
-    with generation.journal() as journal:
-        missing = [each for each in asked if request(*each) not in journal]
-        reused = len(asked) - len(missing)
-        work = Once(request, missing, reused)
-        load = generation.ask(journal, work, "answer", len(asked)) if missing else Load()
-        if work.failed and len(work.failed) == len(asked):
+    with DataFile(arguments.data) as data, generation.journal() as journal:
+        total = 0
+        missing: list[Place] = []
+        for place, problem in data.problems():
+            total += len(problem.questions)
+            missing += [
+                Place(problem.id, place, number)
+                for number, question in enumerate(problem.questions)
+                if request(problem, question) not in journal
+            ]
+        reused = total - len(missing)
+        work = Once(lambda place: request(*data.at(place)), missing, reused)
+        load = generation.ask(journal, work, "answer", total) if missing else Load()
+        if work.failed and len(work.failed) == total:
             message = next(iter(work.failed.values())).error
             raise UserError(
                 f"{arguments.model}: the server refused every question ({message}). "
@@ -54,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         counts = dict.fromkeys(("questions", "correct", "unreadable"), 0)
 
         def rows() -> Iterator[dict[str, Any]]:
-            for problem, question in asked:
+            for problem, question in questions(arguments.data):
                 wanted = request(problem, question)
                 completion = journal.get(wanted) or work.failed[wanted.key]
                 row = _row(wanted, question, completion, arguments.model)
@@ -76,30 +83,74 @@ def run(arguments: argparse.Namespace) -> None:
     write_json(arguments.summary, summary)
 
 
-def questions(data: Path) -> list[tuple[Problem, Question]]:
+def questions(data: Path) -> Iterator[tuple[Problem, Question]]:
     """Every question of a data file beside its problem, in the file's order."""
-    problems = (Problem.from_record(record) for record in read_jsonl(data))
-    return [(problem, question) for problem in problems for question in problem.questions]
+    for record in read_jsonl(data):
+        problem = Problem.from_record(record)
+        for question in problem.questions:
+            yield problem, question
+
+
+class Place(NamedTuple):
+    """Where a question stands: the problem, the byte at which its line starts, and the question's place in it."""
+
+    id: str
+    line: int
+    number: int
+
+
+class DataFile:
+    """A data file whose problems are read when they are asked about: all their texts would take most of the memory.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._path.open("rb")
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot read ({error.strerror or error}).") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def problems(self) -> Iterator[tuple[int, Problem]]:
+        """Every problem, with the byte at which its line starts."""
+        return ((place, Problem.from_record(record)) for place, record in read_jsonl_places(self._path))
+
+    def at(self, place: Place) -> tuple[Problem, Question]:
+        """The question that stands there."""
+        self._file.seek(place.line)
+        problem = Problem.from_record(json.loads(self._file.readline()))
+        return problem, problem.questions[place.number]
 
 
 @dataclass(eq=False, slots=True)
 class QuestionJob(Job):
     """A question under way."""
 
-    problem: Problem
-    question: Question
+    place: Place
 
 
 class Once:
-    """Work for `errata.dispatch.dispatch`: every question once, those of one problem after each other."""
+    """Work for `errata.dispatch.dispatch`: every question once, those of one problem after each other.
 
-    def __init__(
-        self, request: Callable[[Problem, Question], Request], missing: list[tuple[Problem, Question]], finished: int
-    ) -> None:
+    Args:
+        request: for the question at a place; made when it goes out.
+        missing: what is to be asked.
+        finished: how many questions are not.
+    """
+
+    def __init__(self, request: Callable[[Place], Request], missing: list[Place], finished: int) -> None:
         self._request = request
-        self._queue = ByProblem((problem.id, (problem, question)) for problem, question in missing)
+        self._queue = ByProblem((place.id, place) for place in missing)
         self.failed: dict[Key, Completion] = {}
-        self._failed: list[tuple[Problem, Question]] = []
+        self._failed: list[Place] = []
         self.finished, self.truncated = finished, 0
         self.tokens = 0.0
 
@@ -107,27 +158,27 @@ class Once:
         return f"{self.truncated} truncated, {len(self.failed)} failed"
 
     def next(self) -> QuestionJob | None:
-        item = self._queue.take()
-        return QuestionJob(self._request(*item), *item) if item else None
+        place = self._queue.take()
+        return QuestionJob(self._request(place), place) if place else None
 
     def done(self, job: QuestionJob, completion: Completion) -> list[QuestionJob]:
-        self._queue.release(job.problem.id)
+        self._queue.release(job.place.id)
         self.tokens += completion.completion_tokens
         self.truncated += completion.truncated
         if completion.failed:
             self.failed[job.request.key] = completion
             if not completion.refused:
-                self._failed.append((job.problem, job.question))
+                self._failed.append(job.place)
         self.finished += 1
         return []
 
     def dropped(self, job: QuestionJob) -> None:
-        self._queue.put_back(job.problem.id, (job.problem, job.question))
+        self._queue.put_back(job.place.id, job.place)
 
     def ask_failures_again(self) -> None:
-        for problem, question in self._failed:
-            del self.failed[problem.key(question)]
-            self._queue.add(problem.id, (problem, question))
+        for place in self._failed:
+            self._queue.add(place.id, place)
+        self.failed = {key: completion for key, completion in self.failed.items() if completion.refused}
         self.finished -= len(self._failed)
         self._failed.clear()
 

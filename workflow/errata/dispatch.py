@@ -197,13 +197,17 @@ class ByProblem(Generic[Item]):
     """
 
     def __init__(self, items: Iterable[tuple[str, Item]]) -> None:
-        self._waiting: dict[str, deque[Item]] = {}
+        # of each problem the next one last
+        self._waiting: dict[str, list[Item]] = {}
         self._free: deque[str] = deque()
         # problems with something under way and something waiting, in the order in which they were begun
         self._begun: dict[str, None] = {}
         self._under_way: dict[str, int] = {}
         for id, item in items:
-            self.add(id, item)
+            self._waiting.setdefault(id, []).append(item)
+        for waiting in self._waiting.values():
+            waiting.reverse()
+        self._free.extend(self._waiting)
 
     def add(self, id: str, item: Item) -> None:
         """An item goes behind all others, or behind those of its problem."""
@@ -211,7 +215,7 @@ class ByProblem(Generic[Item]):
             self._begun[id] = None
         elif id not in self._waiting:
             self._free.append(id)
-        self._waiting.setdefault(id, deque()).append(item)
+        self._waiting.setdefault(id, []).insert(0, item)
 
     def take(self) -> Item | None:
         """The next item; `release` its problem when it is finished."""
@@ -222,7 +226,7 @@ class ByProblem(Generic[Item]):
         else:
             return None
         self._under_way[id] = self._under_way.get(id, 0) + 1
-        item = self._waiting[id].popleft()
+        item = self._waiting[id].pop()
         if self._waiting[id]:
             self._begun[id] = None
         else:
@@ -241,7 +245,7 @@ class ByProblem(Generic[Item]):
 
     def put_back(self, id: str, item: Item) -> None:
         """An item is to be taken again, before the others of its problem."""
-        self._waiting.setdefault(id, deque()).appendleft(item)
+        self._waiting.setdefault(id, []).append(item)
         if self._under_way[id] > 1:
             self._begun[id] = None
         self.release(id)

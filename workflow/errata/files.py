@@ -94,6 +94,12 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: the file is missing or a line is no JSON object.
     """
+    return (row for _, row in read_jsonl_places(path))
+
+
+def read_jsonl_places(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_jsonl`, each row with the byte at which its line starts."""
+    place = 0
     try:
         # as bytes, so that a line that is no UTF-8 is told by its number as well
         with path.open("rb") as file:
@@ -106,6 +112,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                     ) from error
                 if not isinstance(row, dict):
                     raise UserError(f"{path}:{number}: not a JSON object. Delete the file and run again.")
-                yield row
+                yield place, row
+                place += len(line)
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error

@@ -130,10 +130,12 @@ class UntilRight:
     def ask_failures_again(self) -> None:
         for case in self._failed:
             was_over = self._over(case)
-            for number in [number for number, attempt in case.attempts.items() if attempt.failure]:
-                del case.attempts[number]
+            for number, attempt in list(case.attempts.items()):
+                if attempt.failure and not attempt.failure.refused:
+                    del case.attempts[number]
             if was_over and not self._over(case):
                 self.finished -= 1
+                self.solved -= bool(case.right())
                 self._fresh.add(case.key.id, case)
         self._failed.clear()
 
