@@ -55,7 +55,7 @@ def test_what_an_earlier_run_had_done_does_not_count_for_the_rate(clock: list[fl
     log = io.StringIO()
     progress = Progress("answer m", 1000, 900, every=1, stream=log)
     clock[0] += 60
-    progress.update(10)
+    progress.update(910)
     lines = log.getvalue().splitlines()
     assert lines == ["answer m: 900/1000, 900 done before", "answer m: 910/1000, 10.0/min, 9 min 00 s left"]
 
