@@ -223,24 +223,22 @@ def test_only_new_and_changed_questions_are_asked(asking: Asking, scripted: Star
     assert [row["correct"] for row in done.rows] == [True, False, True]
 
 
-def test_a_run_that_was_broken_off_goes_on_where_it_was(
-    asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("errata.client._PAUSE", 0.01)
+def test_a_run_that_was_broken_off_goes_on_where_it_was(asking: Asking, scripted: Start) -> None:
     names = [f"p{number}" for number in range(6)]
     write_jsonl(asking.data, indexed(*(problem(name, "A") for name in names)))
-    server = scripted(rules=[{"match": "of p3?", "replies": [*[{"drop": True}] * 5, {"content": "The answer is C"}]}])
+    refused = {"status": 401, "error": "the key has expired"}
+    server = scripted(rules=[{"match": "of p3?", "replies": [refused, {"content": "The answer is C"}]}])
     broken = asking.answer(server.base_url, concurrency=1)
     assert broken.status == 1
-    assert "stopped answering" in broken.message
-    assert "run again to go on" in broken.message
+    assert "the key was refused (HTTP 401: the key has expired)" in broken.message
+    assert "run again" in broken.message
     assert "Traceback" not in broken.message
     assert len(read_jsonl(asking.journal)) == 3
     done = asking.answer(server.base_url, concurrency=1)
     assert letters(done) == ["A", "A", "A", "C", "A", "A"]
     assert done.summary["reused"] == 3
     asked = [request["prompt"] for request in server.seen()]
-    assert [sum(f"of {name}?" in prompt for prompt in asked) for name in names] == [1, 1, 1, 6, 1, 1]
+    assert [sum(f"of {name}?" in prompt for prompt in asked) for name in names] == [1, 1, 1, 2, 1, 1]
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(asking: Asking, scripted: Start) -> None:

@@ -50,7 +50,7 @@ class Client:
         self._server = server
         self._journal = journal
         self._timeout = timeout
-        self._url = server.base_url.rstrip("/") + "/chat/completions"
+        self._base_url = server.base_url.rstrip("/")
         self._in_vain = self._answered = 0
 
     async def complete(self, request: Request) -> Completion:
@@ -60,8 +60,7 @@ class Client:
 
         Raises:
             UserError: the server refuses the key, or another model answers.
-            ServerTrouble: there is no connection while nobody else gets an answer either, or nothing but failures come
-                back.
+            ServerTrouble: there is no connection any more, or nothing but failures come back.
         """
         body = self._body(request)
         start, answered, deadlines = time.monotonic(), self._answered, 0
@@ -77,7 +76,7 @@ class Client:
                     return _failed(start, message)
             except (aiohttp.ClientError, OSError) as error:
                 message = str(error) or type(error).__name__
-                if trial == _TRIES and self._answered == answered:
+                if trial == _TRIES and self._answered == answered and not await self._alive():
                     raise self._trouble(message) from error
             else:
                 pause = pause if retry_after is None else retry_after
@@ -109,6 +108,14 @@ class Client:
         if self._in_vain >= _HOPELESS:
             raise self._trouble(message)
 
+    async def _alive(self) -> bool:
+        """Whether the server still answers at all, so that it is one question that it has trouble with."""
+        try:
+            async with asyncio.timeout(10.0), self._session.get(f"{self._base_url}/models") as response:
+                return response.status == 200
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return False
+
     def _body(self, request: Request) -> bytes:
         return json.dumps(
             {
@@ -122,7 +129,9 @@ class Client:
         """Status, content, and the seconds that the server asks to wait for."""
         async with (
             asyncio.timeout(self._timeout),
-            self._session.post(self._url, data=body, headers={"Content-Type": "application/json"}) as response,
+            self._session.post(
+                f"{self._base_url}/chat/completions", data=body, headers={"Content-Type": "application/json"}
+            ) as response,
         ):
             return response.status, await response.read(), _retry_after(response.headers)
 

@@ -163,7 +163,8 @@ async def dispatch(
                 collect()
             except ServerTrouble:
                 # a connection that breaks is most often the first sign of a server's end
-                await asyncio.wait({died}, timeout=1.0)
+                if server.process is not None:
+                    await asyncio.wait({died}, timeout=1.0)
                 if died.done():
                     raise server.obituary() from None
                 raise
@@ -244,8 +245,10 @@ class ByProblem(Generic[Item]):
                 self._free.appendleft(id)
 
     def put_back(self, id: str, item: Item) -> None:
-        """An item is to be taken again, before the others of its problem."""
-        self._waiting.setdefault(id, []).append(item)
-        if self._under_way[id] > 1:
-            self._begun[id] = None
-        self.release(id)
+        """An item is to be taken again, after all others: it may be what brought the server down."""
+        self.add(id, item)
+        self._under_way[id] -= 1
+        if not self._under_way[id]:
+            del self._under_way[id]
+            self._begun.pop(id, None)
+            self._free.append(id)

@@ -71,7 +71,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
         time_left = None if arguments.time_budget is None else 60 * arguments.time_budget - journal.seconds
         load = Load()
-        if going and (time_left is None or time_left > 0) and work.affordable:
+        # the last completion came a moment before its time was up
+        if going and (time_left is None or time_left > 1.0) and work.affordable:
             load = generation.ask(journal, work, "retry", len(cases), time_left=time_left)
         if cases and all(case.outcome == "failed" for case in cases):
             failure = next(attempt.failure for attempt in cases[0].attempts.values())

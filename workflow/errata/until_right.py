@@ -118,7 +118,9 @@ class UntilRight:
     def dropped(self, job: Trial) -> None:
         self._land(job)
         if not self._over(job.case):
-            self._go_on(job.case)
+            if not job.case.in_flight:
+                self._open.pop(job.case)
+                self._fresh.put_back(job.case.key.id, job.case)
             return
         # cancelled: nobody tells what it had cost by then, only how long it ran
         pace = self._seconds_sum / self._completions if self._completions else 0.0
