@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from asking import Asking
 from errata.cases import OUTCOMES
 from helpers import indexed, problem, write_jsonl
