@@ -343,3 +343,20 @@ def test_memory_of_a_journal_does_not_grow_with_the_length_of_completions(tmp_pa
         peaks.append(peak)
     assert peaks[1] < peaks[0] + 2 * 2**20, "40 MB of text were read"
     assert peaks[1] < 300 * count + 3 * 2**20
+
+
+def test_a_completion_that_the_context_cut_off_is_only_given_for_that_context(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    by_context = Completion("I am still", "length", prompt_tokens=3, completion_tokens=5, seconds=0.25)
+    by_limit = Completion("I am still", "length", prompt_tokens=3, completion_tokens=64, seconds=0.25)
+    with Journal(path, "m", context=512) as journal:
+        journal.add(request("context"), by_context)
+        journal.add(request("limit"), by_limit)
+    with Journal(path, "m", context=1024) as journal:
+        assert request("context") not in journal
+        assert journal.get(request("context")) is None
+        assert journal.get(request("limit")) == by_limit
+        journal.add(request("context"), completion())
+    with Journal(path, "m", context=512) as journal:
+        # a whole one is better than one that was cut off
+        assert journal.get(request("context")) == completion()

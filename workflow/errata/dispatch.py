@@ -174,9 +174,10 @@ async def dispatch(
         if alarm:
             alarm.cancel()
         rest = list(tasks.items())
-        for task in (died, ticker, *tasks.values()):
+        ending = [died, ticker, *tasks.values(), *cancelled]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(died, ticker, *tasks.values(), *cancelled, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         for job, task in rest:
             # what was finished at the same moment is in the journal: it counts
             if job in tasks:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import hashlib
 import json
 import sys
@@ -104,7 +105,8 @@ class Generation:
         numeric = {name: spec.options[name] for name in _NUMERIC_OPTIONS if name in spec.options}
         weights = fingerprint(spec.weights) if spec.weights else spec.base_url
         identity = json.dumps([spec.engine, spec.model, weights, numeric], sort_keys=True)
-        return Journal(self.journal_path, identity, spec.model)
+        context = spec.options.get("context") if spec.engine == "llamacpp" else spec.options.get("max_model_len")
+        return Journal(self.journal_path, identity, spec.model, context)
 
     def sampling(self, key: Key, attempt: int) -> Sampling:
         """Sampling of one attempt: 0 is the first answer, 1 the first time that it is asked again.
@@ -173,6 +175,8 @@ class Generation:
         load: Load,
         time_left: float | None,
     ) -> None:
+        # what was imported stays: the collector need not look at it again while requests are under way
+        gc.freeze()
         async with connected(server, journal, self.request_timeout) as client:
             await dispatch(work, client, server, self.concurrency, load=load, progress=progress, time_left=time_left)
 

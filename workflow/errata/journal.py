@@ -138,14 +138,16 @@ class Journal:
         path: the file; its folder is made.
         model: identity of the model, see `errata.generation`; completions of another one are never given.
         name: of the model, for people.
+        context: tokens that prompt and completion may have together, None where it is not known. A completion that was
+            cut off by it, not by its own limit, is only given for the same context.
 
     Raises:
         UserError: another run has it open, it cannot be written, or a line in its middle is broken.
     """
 
-    def __init__(self, path: Path, model: str, name: str = "") -> None:
+    def __init__(self, path: Path, model: str, name: str = "", context: int | None = None) -> None:
         self.path = path
-        self._model = model
+        self._model, self._model_and_context = model, f"{model} context {context}"
         self._label = f"{name}@{hashlib.sha256(model.encode()).hexdigest()[:8]}"
         self._where: dict[bytes, int] = {}
         self._started = time.time()
@@ -172,11 +174,11 @@ class Journal:
         return len(self._where)
 
     def __contains__(self, request: Request) -> bool:
-        return request.digest(self._model) in self._where
+        return self._position(request) is not None
 
     def get(self, request: Request) -> Completion | None:
         """The completion of exactly this request, if it was ever finished."""
-        position = self._where.get(request.digest(self._model))
+        position = self._position(request)
         if position is None:
             return None
         entry = self._entry(position)
@@ -193,7 +195,8 @@ class Journal:
         Raises:
             UserError: the disk is full or the like; what was filed before stays.
         """
-        digest = request.digest(self._model)
+        cut_by_context = completion.truncated and completion.completion_tokens < request.sampling.max_tokens
+        digest = request.digest(self._model_and_context if cut_by_context else self._model)
         key = (*request.key, request.attempt)
         entry = Entry(digest.hex(), key, self._label, self._started, time.time(), completion)
         position = self._end
@@ -205,6 +208,10 @@ class Journal:
     def seconds(self) -> float:
         """Time spent asking by all the runs, this one included, whose completions `get` gave."""
         return sum(until - started for started, until in self._until.items())
+
+    def _position(self, request: Request) -> int | None:
+        position = self._where.get(request.digest(self._model))
+        return self._where.get(request.digest(self._model_and_context)) if position is None else position
 
     def _append(self, lines: bytes) -> None:
         try:
