@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -108,6 +109,8 @@ class DataFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # the questions of a problem follow each other
+        self._problem = lru_cache(maxsize=4096)(self._read)
 
     def __enter__(self) -> Self:
         try:
@@ -125,9 +128,12 @@ class DataFile:
 
     def at(self, place: Place) -> tuple[Problem, Question]:
         """The question that stands there."""
-        self._file.seek(place.line)
-        problem = Problem.from_record(json.loads(self._file.readline()))
+        problem = self._problem(place.line)
         return problem, problem.questions[place.number]
+
+    def _read(self, line: int) -> Problem:
+        self._file.seek(line)
+        return Problem.from_record(json.loads(self._file.readline()))
 
 
 @dataclass(eq=False, slots=True)
