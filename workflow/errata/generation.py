@@ -163,7 +163,8 @@ class Generation:
                 progress.close()
                 break
             work.ask_failures_again()
-            print(f"\n{trouble}\nIt is started anew; that may happen {left - 1} times more.", file=sys.stderr)
+            again = f"It is started anew, and may be {left - 1} times after that."
+            print(f"\n{trouble}\n{again}", file=sys.stderr)
         return load
 
     async def _session(
