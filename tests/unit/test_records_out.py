@@ -49,6 +49,19 @@ def test_the_training_set_holds_exactly_the_right_completions_of_solved_question
     ]
 
 
+def test_of_right_completions_that_are_alike_the_first_is_kept_and_in_its_place(tmp_path: Path) -> None:
+    answers = write_jsonl(tmp_path / "answers.jsonl", [answered("p", 0, "B")])
+    row = tried("p", 0, "solved", "So it is A.", "No.", "Hence A.", "so it  is a.")
+    for number in (0, 2, 3):
+        row["attempts"][number]["correct"] = True
+    retries = write_jsonl(tmp_path / "retries.jsonl", [row])
+    output = tmp_path / "self.json"
+    command = ["training-set", "--answers", str(answers), "--retries", str(retries), "--output", str(output)]
+    for keep, kept in ((1, ["So it is A."]), (2, ["So it is A.", "Hence A."]), (3, ["So it is A.", "Hence A."])):
+        assert main([*command, "--keep", str(keep)]) == 0
+        assert [each["output"] for each in json.loads(output.read_text(encoding="utf-8"))] == kept
+
+
 def test_nothing_solved_is_an_error_that_says_what_to_try(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answers = write_jsonl(tmp_path / "answers.jsonl", [answered("q", 0, "B")])
     retries = write_jsonl(tmp_path / "retries.jsonl", [tried("q", 0, "exhausted", "wrong")])

@@ -32,8 +32,11 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{arguments.retries}:{number}: question {key.question} of problem {key.id!r} is not in "
                 f"{arguments.answers}. Give the answers that these retries were made from."
             )
-        right = [attempt["completion"] for attempt in row["attempts"] if attempt["correct"]]
-        for output in list({likeness(text): text for text in reversed(right)}.values())[::-1][: arguments.keep]:
+        right: dict[str, str] = {}
+        for attempt in row["attempts"]:
+            if attempt["correct"]:
+                right.setdefault(likeness(attempt["completion"]), attempt["completion"])
+        for output in list(right.values())[: arguments.keep]:
             rows.append({**key._asdict(), "instruction": prompts[key], "input": "", "output": output})
     if not rows:
         raise UserError(
