@@ -12,7 +12,7 @@ from errata import prompts
 from errata.cases import accepted
 from errata.dispatch import ByProblem, Job, Load
 from errata.errors import UserError
-from errata.files import read_jsonl, read_jsonl_places, write_json, write_jsonl
+from errata.files import cannot_read, read_jsonl, read_jsonl_places, write_json, write_jsonl
 from errata.generation import Generation, Tally, add_serving_arguments
 from errata.journal import Completion, Request
 from errata.records import Key, Problem, Question
@@ -116,7 +116,7 @@ class DataFile:
         try:
             self._file = self._path.open("rb")
         except OSError as error:
-            raise UserError(f"{self._path}: cannot read ({error.strerror or error}).") from error
+            raise cannot_read(self._path, error) from error
         return self
 
     def __exit__(self, *_: object) -> None:

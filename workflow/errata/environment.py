@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from errata.errors import UserError
-from errata.files import cannot_write, write_text
+from errata.files import cannot_read, cannot_write, write_text
 
 PYTHON = "3.11"  # what the locks were resolved for
 # Inside the environment: the hash of the lock it was built from. Snakemake deletes the flag, its declared
@@ -86,7 +86,7 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
+        raise cannot_read(path, error) from error
 
 
 def is_built(prefix: Path, digest: str) -> bool:

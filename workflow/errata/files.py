@@ -54,6 +54,11 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     )
 
 
+def cannot_read(path: Path, error: OSError) -> UserError:
+    """The message for a file that is not there or may not be read."""
+    return UserError(f"{path}: cannot read ({error.strerror or error}).")
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as file:
         file.write(text)
@@ -83,7 +88,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
+        raise cannot_read(path, error) from error
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}). Delete it and run again to make it anew.") from error
 
@@ -115,4 +120,4 @@ def read_jsonl_places(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield place, row
                 place += len(line)
     except OSError as error:
-        raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
+        raise cannot_read(path, error) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata.errors import Faults, UserError
-from errata.files import atomic, write_jsonl
+from errata.files import atomic, cannot_read, write_jsonl
 from errata.records import LETTERS, Problem
 
 CORRECTION_COLUMNS = ("id", "question", "action", "old", "new", "reason")
@@ -245,7 +245,7 @@ def read_corrections(path: Path) -> tuple[list[Correction], list[str]]:
                         )
                     )
     except OSError as error:
-        raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
+        raise cannot_read(path, error) from error
     except (UnicodeDecodeError, csv.Error) as error:
         faults.append(f"{path}: not a CSV file in UTF-8: {error}")
     return rows, faults

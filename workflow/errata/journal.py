@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -128,6 +128,27 @@ class Entry:
         return json.dumps(head | vars(self.completion), ensure_ascii=False) + "\n"
 
 
+@dataclass
+class Runs:
+    """How long the runs asked that some entries came of."""
+
+    # by the beginning of a run, the time of its last completion
+    _until: dict[float, float] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        self._until[entry.started] = max(entry.at, self._until.get(entry.started, entry.at))
+
+    @property
+    def seconds(self) -> float:
+        """The time of all of them together, each from its beginning to its last completion."""
+        return sum(until - started for started, until in self._until.items())
+
+    @property
+    def last(self) -> float:
+        """Unix time of the last completion of all."""
+        return max(self._until.values())
+
+
 class Journal:
     """An append-only file of finished completions.
 
@@ -151,8 +172,8 @@ class Journal:
         self._label = f"{name}@{hashlib.sha256(model.encode()).hexdigest()[:8]}"
         self._where: dict[bytes, int] = {}
         self._started = time.time()
-        # when the last completion came that `get` gave, by the beginning of its asking
-        self._until: dict[float, float] = {}
+        # of the completions that `get` gave
+        self._runs = Runs()
         self._file = _locked(path)
         self._end = 0
         try:
@@ -182,7 +203,7 @@ class Journal:
         if position is None:
             return None
         entry = self._entry(position)
-        self._until[entry.started] = max(self._until.get(entry.started, entry.at), entry.at)
+        self._runs.add(entry)
         return entry.completion
 
     def begin(self) -> None:
@@ -207,7 +228,7 @@ class Journal:
     @property
     def seconds(self) -> float:
         """Time spent asking by all the runs, this one included, whose completions `get` gave."""
-        return sum(until - started for started, until in self._until.items())
+        return self._runs.seconds
 
     def _position(self, request: Request) -> int | None:
         position = self._where.get(request.digest(self._model))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from errata.errors import UserError
-from errata.files import atomic
-from errata.journal import Entry, broken_line
+from errata.files import atomic, cannot_read
+from errata.journal import Entry, Runs, broken_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,15 +46,14 @@ class Holding:
     truncated: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    # by the beginning of a run, the time of its last completion
-    runs: dict[float, float] = field(default_factory=dict)
+    runs: Runs = field(default_factory=Runs)
 
     def add(self, entry: Entry) -> None:
         self.completions += 1
         self.truncated += entry.completion.truncated
         self.prompt_tokens += entry.completion.prompt_tokens
         self.completion_tokens += entry.completion.completion_tokens
-        self.runs[entry.started] = max(entry.at, self.runs.get(entry.started, entry.at))
+        self.runs.add(entry)
 
 
 def show(path: Path) -> None:
@@ -74,10 +73,9 @@ def show(path: Path) -> None:
     heads = ("model", "attempt", "completions", "truncated", "tokens in", "tokens out", "seconds", "last")
     table: list[tuple[str, ...]] = [heads]
     for (model, attempt), holding in sorted(holdings.items()):
-        seconds = sum(until - started for started, until in holding.runs.items())
-        last = datetime.fromtimestamp(max(holding.runs.values())).strftime("%Y-%m-%d %H:%M")
+        last = datetime.fromtimestamp(holding.runs.last).strftime("%Y-%m-%d %H:%M")
         counts = (holding.completions, holding.truncated, holding.prompt_tokens, holding.completion_tokens)
-        table.append((model, str(attempt), *map(str, counts), f"{seconds:.0f}", last))
+        table.append((model, str(attempt), *map(str, counts), f"{holding.runs.seconds:.0f}", last))
     widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]
     for cells in table if holdings else []:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
@@ -112,7 +110,7 @@ def _opened(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except OSError as error:
-        raise UserError(f"{path}: cannot read ({error.strerror or error}).") from error
+        raise cannot_read(path, error) from error
 
 
 def _entries(path: Path) -> Iterator[Entry]:
