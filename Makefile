@@ -15,7 +15,7 @@ help:
 	@echo "make test   check, and the real thing end to end"
 	@echo "make bench  speed and tokens beside other clients, benchmarks/README.md (about 20 minutes)"
 	@echo "make lock   resolve the locked environments of envs/ anew"
-	@echo "make clean  remove results/; the environments and .venv stay"
+	@echo "make clean  remove results/; the environments, models/ and .venv stay"
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Errata needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import __version__
+from errata.store import kept
 
 # The packages that decide what a run does; a lock pins many more.
 MAIN_PACKAGES = (
@@ -84,6 +85,22 @@ def facts(root: Path) -> list[Fact]:
         Fact("memory", _memory()),
         Fact("GPUs", "; ".join(gpus.splitlines()) if gpus else "none seen"),
     ]
+
+
+def base_models(results: Path, names: Iterable[str]) -> list[Fact]:
+    """Where the weights of base models come from: what the links in results/ lead to."""
+    found = []
+    for name in names:
+        base = results / name / "base"
+        config, gguf = base / "checkpoint" / "config.json", base / "model.gguf"
+        mark = kept(base / "checkpoint")
+        if mark:
+            found.append(Fact(f"base model {name}", f"{mark.source}, commit {mark.commit}"))
+        elif gguf.is_symlink():
+            found.append(Fact(f"base model {name}", gguf.readlink().name))
+        elif config.is_symlink():
+            found.append(Fact(f"base model {name}", f"folder {config.resolve().parent.name}"))
+    return found
 
 
 def locks(paths: Iterable[Path]) -> list[Lock]:

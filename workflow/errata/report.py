@@ -228,7 +228,7 @@ def render(
         columns=COLUMNS,
         outcomes=OUTCOMES,
         shown=SHOWN,
-        facts=provenance.facts(ROOT),
+        facts=[*provenance.facts(ROOT), *provenance.base_models(results, names)],
         seeds=list(provenance.seeds(config)),
         locks=[lock for lock in provenance.locks(locks) if lock.pins],
         leaks=read_leaks(results / "data" / "leaks.csv"),

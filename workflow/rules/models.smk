@@ -1,4 +1,5 @@
-# The base model: a checkpoint to train from, and what its engine serves.
+# The base model: a checkpoint to train from, and what its engine serves. Downloads are kept in models/; what stands
+# here are links to them.
 
 GGUF_MODELS = [model for model in MODELS if ships_gguf(model)]
 
@@ -43,7 +44,8 @@ rule convert_gguf:
 
 rule fetch_checkpoint:
     input:
-        environment=ready("serve-cpu"),
+        # an environment built anew brings no other model
+        environment=ancient(ready("serve-cpu")),
     output:
         directory("results/{model}/base/checkpoint"),
     log:
