@@ -312,6 +312,14 @@ def test_a_broken_download_is_not_used_and_taken_up_again(hub: Hub) -> None:
     part = MODELS / f".org--name@{FIRST}.part"
     assert (part / "config.json").is_file()
     assert not CHECKPOINT.exists()
+    old, new = part / ".cache" / "old.incomplete", part / ".cache" / "new.incomplete"
+    old.touch()
+    new.touch()
+    os.utime(old, (1, 1))
+    with pytest.raises(UserError, match="TimeoutError"):
+        step("org/name", CHECKPOINT)
+    assert new.exists()
+    assert not old.exists()
     hub.broken = None
     step("org/name", CHECKPOINT)
     assert not part.exists()

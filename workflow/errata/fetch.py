@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from errata.folders import remove
 PACKAGE = "pypi:"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+STALE = 600.0  # seconds after which nobody writes a file any more
 HUB_PATIENCE = 20.0  # seconds until a hub that does not answer counts as gone
 # Weights as safetensors only: a pickle runs code of whoever made it.
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.model", "*.tiktoken", "*.jinja", "vocab*", "merges.txt")
@@ -162,7 +164,7 @@ def check_checkpoint(folder: Path) -> None:
 def from_hub(name: str, revision: str | None, models: Path, output: Path) -> None:
     """Download a commit of a Hugging Face repository and make `output` a folder of links to it.
 
-    A broken download is taken up again, also by another workflow. A commit that is there already needs no network.
+    A broken download is taken up again, file by file. A commit that is there already needs no network.
 
     Args:
         name: ORG/NAME.
@@ -227,6 +229,7 @@ def _hub() -> Any:
 def _download_commit(name: str, commit: str, revisions: list[str], folder: Path) -> None:
     # Beside its place, and named for the commit: 140 GB need not start again.
     part = folder.with_name(f".{folder.name}.part")
+    _drop_halves(part)
     try:
         hub = _hub()
         listed = [
@@ -239,12 +242,21 @@ def _download_commit(name: str, commit: str, revisions: list[str], folder: Path)
         if missing:
             raise ConnectionError(f"{len(missing)} of {len(wanted)} files did not come, e.g. {missing[0]}")
     except Exception as error:
+        if store.kept(folder):
+            return  # another workflow was done first: some file systems of clusters grant a lock to all who ask
         raise _no_download(name, error) from error
     check_checkpoint(part)
     shutil.rmtree(part / ".cache", ignore_errors=True)  # what the hub's library notes about the download
     store.mark(part, name, commit, revisions)
     remove(folder)
     part.rename(folder)
+
+
+def _drop_halves(part: Path) -> None:
+    """Remove half files that killed downloads left behind: the library keeps whole files only."""
+    for path in part.glob(".cache/**/*.incomplete"):
+        if time.time() - path.stat().st_mtime > STALE:
+            path.unlink(missing_ok=True)
 
 
 def _no_download(name: str, error: Exception) -> UserError:
