@@ -45,3 +45,15 @@ rule all:
         "results/report.html",
         expand("results/{model}/merged/{split}.jsonl", model=MODELS, split=SPLITS),
         [f"results/{model}/submission/{variant}/test.jsonl" for model in MODELS for variant in variants(model)],
+
+
+onstart:
+    before_jobs()
+
+
+onsuccess:
+    after_jobs()
+
+
+onerror:
+    after_jobs()

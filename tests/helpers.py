@@ -1,6 +1,7 @@
 """Small things that several tests need."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,16 @@ def indexed(*records: dict[str, Any]) -> list[dict[str, Any]]:
         {**record, "questions": [{"index": index, **each} for index, each in enumerate(record["questions"])]}
         for record in records
     ]
+
+
+def copy_project(folder: Path, configuration: Path) -> Path:
+    """Copy the project as a user has it, with this configuration in place of the laptop's; environments are shared."""
+    (folder / "config").mkdir(parents=True)
+    shutil.copy2(REPOSITORY / "Snakefile", folder)
+    for name in ["workflow", "data", "envs", "profiles"]:
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "slurm").symlink_to("profiles/slurm")
+    shutil.copy2(configuration, folder / "config" / "config.yaml")
+    (REPOSITORY / ".envs").mkdir(exist_ok=True)
+    (folder / ".envs").symlink_to(REPOSITORY / ".envs")
+    return folder

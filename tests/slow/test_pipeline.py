@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import REPOSITORY, read_jsonl
+from helpers import copy_project, read_jsonl
 
 pytestmark = pytest.mark.slow
 
@@ -50,13 +49,7 @@ def command_in(folder: Path) -> Callable[[Path], str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the small configuration, run to its end; it shares the built environments."""
     folder = tmp_path_factory.mktemp("pipeline") / "errata"
-    (folder / "config").mkdir(parents=True)
-    shutil.copy2(REPOSITORY / "Snakefile", folder)
-    for name in ["workflow", "data", "envs", "profiles"]:
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(Path(__file__).with_name("pipeline.yaml"), folder / "config" / "config.yaml")
-    (REPOSITORY / ".envs").mkdir(exist_ok=True)
-    (folder / ".envs").symlink_to(REPOSITORY / ".envs")
+    copy_project(folder, Path(__file__).with_name("pipeline.yaml"))
     run = snakemake(folder)
     print(run.stdout[-20000:], run.stderr[-20000:])
     assert run.returncode == 0

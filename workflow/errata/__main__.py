@@ -19,6 +19,7 @@ STEPS = {
     "answer": ("errata.answer", "ask a model every question once"),
     "merge-questions": ("errata.merge_questions", "put the answers beside the questions"),
     "retry": ("errata.retry", "ask the first-wrong questions again until right"),
+    "gather": ("errata.gather", "put together what parts have answered"),
     "journal": ("errata.journals", "show or compact the journals of finished completions"),
     "training-set": ("errata.training_set", "make the training set from right completions"),
     "dataset-info": ("errata.dataset_info", "describe the training sets to LLaMA-Factory"),
@@ -30,6 +31,7 @@ STEPS = {
     "gguf": ("errata.gguf", "convert a checkpoint to GGUF for llama.cpp"),
     "score": ("errata.score", "count what a variant got right"),
     "submission": ("errata.submission", "fill a model's answers into the input records"),
+    "recover": ("errata.recover", "after Snakemake was killed on Slurm: keep what its jobs finish"),
     "report": ("errata.report", "make the leaderboard and the report"),
 }
 

@@ -4,17 +4,31 @@ import os
 import re
 import shlex
 import sys
+from datetime import datetime
 
 from snakemake.exceptions import WorkflowError
 
 PACKAGE = os.path.join(workflow.basedir, "workflow")
 sys.path.insert(0, PACKAGE)
-# Jobs find the package wherever they run, in any of the environments. A prefix takes the place of Snakemake's own, which
-# is what makes `STEP | tee` fail when STEP does.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(PACKAGE)}; ")
+# What holds for every job. A prefix takes the place of Snakemake's own, which is what makes `STEP | tee` fail when STEP
+# does. Slurm sends SIGTERM to every process of a job: the shell and tee wait until the step has saved what it has.
+shell.prefix(
+    "set -euo pipefail; trap : TERM; "
+    "tee() ( trap '' TERM; exec tee \"$@\" ); "
+    # folders of its own, so that two jobs on a node never meet
+    "TMPDIR=$(mktemp -d); export TMPDIR; trap 'rm -rf \"$TMPDIR\"' EXIT; "
+    # nothing is downloaded by a job: what must be is fetched by local rules, which say so themselves
+    "export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1 "
+    "DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 WANDB_MODE=disabled; "
+    # jobs find the package wherever they run, in any of the environments
+    f"export PYTHONPATH={shlex.quote(PACKAGE)}; "
+)
 
+from errata import devices, hooks
 from errata.config import validated
 from errata.errors import UserError
+
+STARTED = datetime.now()
 
 try:
     CONFIG = validated(
@@ -36,8 +50,25 @@ TUNED = [
 ]
 # The name of the prompt template in workflow/errata/prompts/.
 PROMPT = CONFIG["dataset"]["language"] + ("-short" if CONFIG["dataset"]["prompt"] == "short" else "")
+# In how many jobs the questions are asked, each with a server of its own.
+SHARDS = CONFIG["generate"]["shards"]
+# On one machine servers on the CPU run in turn, since each takes every core there is; those on GPUs run side by side.
+ASKING_THREADS = os.cpu_count() if HARDWARE == "cpu" else max(1, min(8, os.cpu_count() // SHARDS))
 # What only needs the standard library runs in the Python that runs Snakemake.
 PYTHON = sys.executable
+
+
+def before_jobs():
+    """On Slurm: look whether jobs can be submitted, and watch over them."""
+    try:
+        hooks.before(workflow.executor_plugin.name)
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+def after_jobs():
+    """On Slurm: the GPU hours of this run."""
+    hooks.after(workflow.executor_plugin.name, STARTED, filter(workflow.dag.finished, workflow.dag.jobs))
 
 
 def variants(model):
@@ -120,24 +151,30 @@ def served_as(model, variant):
     return what
 
 
-def server_flags(model, variant):
-    """The flags of `python -m errata` for a model server."""
+def server_options(model, variant):
+    """The engine options that a variant is served with."""
     settings = CONFIG["models"][model]
     options = settings["serve"]
     if variant != "base":
         options = settings["serve_tuned"] if settings["serve_tuned"] is not None else options
         options = settings["serve_quantized"].get(str(bits_of(variant)), options)
+    return options
+
+
+def server_flags(model, variant, part=1):
+    """The flags of `python -m errata` for a model server; of several on one machine each has a port of its own."""
+    settings = CONFIG["models"][model]
     name = settings["served_name"] or model if variant == "base" else f"{model}-{variant}"
     flags = ["--engine", engine(model, variant), "--model", name]
     flags += [
         "--server-options",
-        json.dumps(options),
+        json.dumps(server_options(model, variant)),
         "--ready-timeout",
         settings["ready_timeout"],
     ]
     flags += ["--request-timeout", settings["request_timeout"], "--restarts", settings["restarts"]]
     if settings["port"]:
-        flags += ["--port", settings["port"]]
+        flags += ["--port", settings["port"] + part - 1]
     if engine(model, variant) == "endpoint":
         flags += [
             "--base-url",
@@ -212,12 +249,52 @@ def asking_python(wildcards):
 
 
 def asking_server(wildcards, input):
-    flags = server_flags(wildcards.model, variant_of(wildcards))
-    return flags + (["--weights", str(input.weights)] if input.weights else [])
+    """The flags of a server, and of the part that it is asked about."""
+    part = int(wildcards.get("part", 1))
+    flags = server_flags(wildcards.model, variant_of(wildcards), part)
+    flags += ["--weights", str(input.weights)] if input.weights else []
+    return flags + (["--part", f"{part}/{SHARDS}"] if SHARDS > 1 else [])
+
+
+def asking_gpus(wildcards):
+    """How many GPUs a server takes; cluster executors ask for so many."""
+    model, variant = wildcards.model, variant_of(wildcards)
+    on_gpus = engine(model, variant) == "vllm" and HARDWARE == "cuda"
+    return devices.gpus_of(server_options(model, variant)) if on_gpus else 0
 
 
 def answer_name(wildcards):
-    return f"answer-{variant_of(wildcards)}-{wildcards.split}"
+    return f"answer-{variant_of(wildcards)}-{wildcards.split}{part_name(wildcards)}"
+
+
+def retry_name(wildcards):
+    return f"retry-{wildcards.strategy}{part_name(wildcards)}"
+
+
+def part_name(wildcards):
+    return f".{wildcards.part}-of-{SHARDS}" if SHARDS > 1 else ""
+
+
+def sharded(path):
+    """A file of an asking rule; with shards there is one for each part, which is a wildcard."""
+    if SHARDS == 1:
+        return path
+    folder, name = os.path.split(path)
+    stem, _, suffix = name.partition(".")
+    return f"{folder}/{stem}.{{part}}-of-{SHARDS}.{suffix}"
+
+
+def asked(path, **shown):
+    """What an asking rule makes, the result (for the report as `shown`) or a part of it (until they are gathered)."""
+    if SHARDS == 1:
+        return report(path, **shown) if shown else path
+    folder, name = os.path.split(path)
+    return temp(sharded(f"{folder}/parts/{name}"))
+
+
+def parts_of(path):
+    """All parts of a result, in order; other wildcards stay."""
+    return [asked(path).replace("{part}", str(part + 1)) for part in range(SHARDS)]
 
 
 def plain_checkpoint(wildcards):
@@ -241,3 +318,4 @@ wildcard_constraints:
     bits=any_of(map(str, BITS)),
     variant=any_of(["base", *TUNED]),
     environment="[a-z0-9-]+",
+    part="[0-9]+",

@@ -1,0 +1,76 @@
+"""One Slurm for all these tests, and copies of the project that run on it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from lab import Lab, command, install, wait_until, why_not
+from project import Project
+
+from helpers import REPOSITORY, copy_project
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Lab]]:
+    """Start a cluster, with accounting or without; an earlier one is stopped before."""
+    if reason := why_not():
+        pytest.skip(reason)
+    install()
+    running: list[Lab] = []
+
+    def start(accounting: bool) -> Lab:
+        if running and running[-1].accounting == accounting:
+            return running[-1]
+        for lab in running:
+            lab.stop()
+        running.clear()
+        lab = Lab(tmp_path_factory.mktemp("lab"), accounting=accounting)
+        running.append(lab)
+        lab.start()
+        return lab
+
+    yield start
+    for lab in running:
+        lab.stop()
+
+
+@pytest.fixture
+def lab(slurm: Callable[..., Lab]) -> Iterator[Lab]:
+    """The cluster with accounting; a test leaves no job and no closed node behind."""
+    lab = slurm(accounting=True)
+    yield lab
+    command("scancel", "--full", "--user=root", check=False)
+    wait_until(lambda: not lab.jobs("PENDING", "RUNNING", "COMPLETING"), 60)
+
+
+@pytest.fixture
+def new_project(tmp_path: Path) -> Iterator[Callable[[Path], Project]]:
+    """Copy the project, with this configuration in place of the laptop's."""
+    made: list[Project] = []
+
+    def new(configuration: Path) -> Project:
+        project = Project(copy_project(tmp_path / f"errata-{len(made)}", configuration))
+        made.append(project)
+        return project
+
+    yield new
+    for project in made:
+        project.stop()
+
+
+@pytest.fixture
+def copied(tmp_path: Path, whole: Project) -> Iterator[Project]:
+    """A copy of the project in which the whole pipeline has run."""
+    project = whole.copy(tmp_path / "errata")
+    yield project
+    project.stop()
+
+
+@pytest.fixture(scope="session")
+def whole(slurm: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The whole pipeline as Slurm jobs, with the profile as it is committed, and on a CPU since there is no GPU."""
+    slurm(accounting=True)
+    folder = tmp_path_factory.mktemp("whole") / "errata"
+    project = Project(copy_project(folder, REPOSITORY / "tests" / "slow" / "pipeline.yaml"))
+    print(project.run()[-20000:])
+    return project

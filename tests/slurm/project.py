@@ -1,0 +1,63 @@
+"""A copy of the project that runs on the test's Slurm."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+MODEL = "results/smollm2-135m"
+
+
+class Project:
+    """A copy of the project in which Snakemake is started with the committed Slurm profile.
+
+    Args:
+        folder: of the copy.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "snakemake.log"
+        self._mains: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[bytes]":
+        """Start Snakemake; what it prints goes to the log."""
+        # the first look at a job comes soon; tests have no hours
+        words = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20"]
+        with self.log.open("ab") as log:
+            main = subprocess.Popen(
+                [sys.executable, "-m", "snakemake", *words, *arguments],
+                cwd=self.folder,
+                env={**os.environ, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._mains.append(main)
+        return main
+
+    def run(self, *arguments: str, expected: int = 0, **variables: str) -> str:
+        """Run Snakemake to its end, and give what it printed."""
+        before = self.log.stat().st_size if self.log.exists() else 0
+        main = self.start(*arguments, **variables)
+        status = main.wait(600)
+        shown = self.log.read_bytes()[before:].decode(errors="replace")
+        assert status == expected, shown[-8000:]
+        return shown
+
+    def stop(self) -> None:
+        for main in self._mains:
+            if main.poll() is None:
+                os.killpg(main.pid, signal.SIGKILL)
+                main.wait()
+
+    def copy(self, folder: Path) -> "Project":
+        """The same with all that it has made; the environments are shared."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+    def path(self, name: str) -> Path:
+        return self.folder / MODEL / name
