@@ -15,12 +15,14 @@ from errata.errors import UserError
 from errata.files import cannot_read, read_jsonl, read_jsonl_places, write_json, write_jsonl
 from errata.generation import Generation, Tally, add_serving_arguments
 from errata.journal import Completion, Request
+from errata.parts import WHOLE, Part, add_part_argument, named
 from errata.records import Key, Problem, Question
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="results/data/{split}.jsonl")
     parser.add_argument("--prompt", default="en", help=f"prompt template: {', '.join(prompts.NAMES)}")
+    add_part_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="one line a question")
     parser.add_argument("--summary", type=Path, required=True, help="JSON: counts, tokens, seconds")
     add_serving_arguments(parser)
@@ -39,10 +41,11 @@ def run(arguments: argparse.Namespace) -> None:
         key = problem.key(question)
         return Request(key, 0, prompts.render(template, problem, question), generation.sampling(key, 0))
 
+    part: Part = arguments.part
     with DataFile(arguments.data) as data, generation.journal() as journal:
         total = 0
         missing: list[Place] = []
-        for place, problem in data.problems():
+        for place, problem in part.take(data.problems()):
             total += len(problem.questions)
             missing += [
                 Place(problem.id, place, number)
@@ -51,8 +54,9 @@ def run(arguments: argparse.Namespace) -> None:
             ]
         reused = total - len(missing)
         work = Once(lambda place: request(*data.at(place)), missing, reused)
-        load = generation.ask(journal, work, "answer", total) if missing else Load()
-        if work.failed and len(work.failed) == total:
+        load = generation.ask(journal, work, named("answer", part), total) if missing else Load()
+        # of a part that is for step gather to say: the others may have gone well
+        if work.failed and len(work.failed) == total and part == WHOLE:
             message = next(iter(work.failed.values())).error
             raise UserError(
                 f"{arguments.model}: the server refused every question ({message}). "
@@ -62,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         counts = dict.fromkeys(("questions", "correct", "unreadable"), 0)
 
         def rows() -> Iterator[dict[str, Any]]:
-            for problem, question in questions(arguments.data):
+            for problem, question in questions(arguments.data, part):
                 wanted = request(problem, question)
                 completion = journal.get(wanted) or work.failed[wanted.key]
                 row = _row(wanted, question, completion, arguments.model)
@@ -79,14 +83,14 @@ def run(arguments: argparse.Namespace) -> None:
             "failed": tally.failed,
             # completions that earlier runs had finished
             "reused": reused,
-            **tally.summary(journal, load),
+            **tally.summary(journal, load, part),
         }
     write_json(arguments.summary, summary)
 
 
-def questions(data: Path) -> Iterator[tuple[Problem, Question]]:
-    """Every question of a data file beside its problem, in the file's order."""
-    for record in read_jsonl(data):
+def questions(data: Path, part: Part = WHOLE) -> Iterator[tuple[Problem, Question]]:
+    """Every question of a part of a data file beside its problem, in the file's order."""
+    for record in part.take(read_jsonl(data)):
         problem = Problem.from_record(record)
         for question in problem.questions:
             yield problem, question

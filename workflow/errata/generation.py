@@ -6,13 +6,16 @@ import gc
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from errata import devices
 from errata.client import connected
 from errata.dispatch import JobT, Load, Work, dispatch
 from errata.journal import Completion, Journal, Sampling
+from errata.parts import WHOLE, Part
 from errata.processes import orderly_end
 from errata.progress import Progress
 from errata.records import Key
@@ -137,8 +140,21 @@ class Generation:
             How busy the server was kept.
 
         Raises:
-            UserError: the server cannot be started, or broke down more often than it may be restarted.
+            UserError: the server cannot be started, or broke down more often than it may be restarted; or the machine
+                has fewer GPUs than it is to use.
         """
+        with devices.reserved(devices.wanted(self.server.engine, self.server.options)) as environment:
+            return self._ask(journal, work, what, total, time_left, environment)
+
+    def _ask(
+        self,
+        journal: Journal,
+        work: Work[JobT],
+        what: str,
+        total: int,
+        time_left: float | None,
+        environment: Mapping[str, str],
+    ) -> Load:
         load, tokens = Load(), work.tokens
 
         def remark() -> str:
@@ -148,7 +164,7 @@ class Generation:
         self.server_log.unlink(missing_ok=True)
         for left in range(self.restarts, -1, -1):
             trouble = None
-            with orderly_end(), serving(self.server, self.server_log) as server:
+            with orderly_end(), serving(self.server, self.server_log, environment) as server:
                 progress = Progress(f"{what} {self.server.model}", total, work.finished, remark=remark)
                 tokens = work.tokens
                 journal.begin()
@@ -201,9 +217,12 @@ class Tally:
         self.cached += completion.cached_tokens or 0
         self.cache_known |= completion.cached_tokens is not None
 
-    def summary(self, journal: Journal, load: Load) -> dict[str, Any]:
-        """Tokens; seconds of asking, all runs together; what this run asked and how busy it kept the server."""
-        return {
+    def summary(self, journal: Journal, load: Load, part: Part = WHOLE) -> dict[str, Any]:
+        """Tokens; seconds of asking, all runs together; what this run asked and how busy it kept the server.
+
+        Of a part also when it asked and for how long this run did, so that step gather can add the parts up.
+        """
+        costs = {
             "prompt_tokens": self.prompt_tokens,
             # of them, those that the server's prefix cache held; null where the server does not tell
             "cached_tokens": self.cached if self.cache_known else None,
@@ -213,3 +232,6 @@ class Tally:
             "cancelled": load.cancelled,
             "saturated": None if load.share is None else round(load.share, 3),
         }
+        if part == WHOLE:
+            return costs
+        return {**costs, "part": str(part), "asked_seconds": round(load.seconds, 3), "runs": journal.runs.spans}

@@ -9,14 +9,16 @@ import hashlib
 import json
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from errata.errors import UserError
-from errata.files import cannot_write
+from errata.files import cannot_read, cannot_write
+from errata.parts import siblings
 from errata.records import Key
 
 # A completion's line starts like this and its digest follows, so that opening a journal parses no JSON.
@@ -136,12 +138,25 @@ class Runs:
     _until: dict[float, float] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        self._until[entry.started] = max(entry.at, self._until.get(entry.started, entry.at))
+        self.span(entry.started, entry.at)
+
+    def span(self, started: float, until: float) -> None:
+        """A run that began at one Unix time and had its last completion at the other."""
+        self._until[started] = max(until, self._until.get(started, until))
+
+    @property
+    def spans(self) -> list[tuple[float, float]]:
+        """Beginning and last completion of each, in order."""
+        return sorted(self._until.items())
 
     @property
     def seconds(self) -> float:
-        """The time of all of them together, each from its beginning to its last completion."""
-        return sum(until - started for started, until in self._until.items())
+        """The time in which at least one of them asked: those of several parts run side by side."""
+        seconds, reached = 0.0, 0.0
+        for started, until in self.spans:
+            seconds += max(0.0, until - max(started, reached))
+            reached = max(reached, until)
+        return seconds
 
     @property
     def last(self) -> float:
@@ -149,11 +164,60 @@ class Runs:
         return max(self._until.values())
 
 
-class Journal:
-    """An append-only file of finished completions.
+class _Index:
+    """Where the completions of an open journal stand: digests and positions, about 200 bytes a completion."""
 
-    Only digests and positions are held in memory, about 200 bytes a completion; texts stay in the file. A line that a
-    crash tore off is removed when the journal is opened. One process writes it at a time.
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path = path
+        self._file = file
+        self.where: dict[bytes, int] = {}
+        # of the last whole line
+        self.end = 0
+
+    def load(self) -> bool:
+        """Read the digests; whether the last line is whole. One that is torn off was never reported as finished.
+
+        Raises:
+            UserError: a line is none of a journal.
+        """
+        position = 0
+        with os.fdopen(os.dup(self._file.fileno()), "rb", 1 << 20) as file:
+            file.seek(0)
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return False
+                try:
+                    if not (line.startswith(_HEAD) and line.endswith(b"}\n")):
+                        raise ValueError("no completion")
+                    self.where.setdefault(bytes.fromhex(line[_DIGEST].decode()), position)
+                except ValueError as error:
+                    raise broken_line(self.path, number, error) from error
+                self.end = position = position + len(line)
+        return True
+
+    def entry(self, position: int) -> Entry:
+        """The line that starts there."""
+        line = b""
+        while not line.endswith(b"\n"):
+            piece = os.pread(self._file.fileno(), 4096, position + len(line))
+            end = piece.find(b"\n")
+            line += piece if end < 0 else piece[: end + 1]
+            if not piece:
+                break
+        try:
+            return Entry.parse(line)
+        except ValueError as error:
+            with self.path.open("rb") as file:
+                number = file.read(position).count(b"\n") + 1
+            raise broken_line(self.path, number, error) from error
+
+
+class Journal:
+    """An append-only file of finished completions, and a look at those that its siblings held when it was opened.
+
+    Texts stay in the files. A line that a crash tore off is removed when the journal is opened. One process writes it
+    at a time; siblings (journals of the same step, of the whole or of parts, see `errata.parts`) are only read, also
+    while others write them.
 
     Args:
         path: the file; its folder is made.
@@ -170,17 +234,21 @@ class Journal:
         self.path = path
         self._model, self._model_and_context = model, f"{model} context {context}"
         self._label = f"{name}@{hashlib.sha256(model.encode()).hexdigest()[:8]}"
-        self._where: dict[bytes, int] = {}
         self._started = time.time()
         # of the completions that `get` gave
-        self._runs = Runs()
-        self._file = _locked(path)
-        self._end = 0
-        try:
-            self._load()
-        except UserError:
-            self._file.close()
-            raise
+        self.runs = Runs()
+        with ExitStack() as opened:
+            self._file = opened.enter_context(_locked(path))
+            self._own = _Index(path, self._file)
+            if not self._own.load():
+                self._cut()
+            # the files stay open: one that is compacted meanwhile is still what it was
+            self._indexes = [self._own]
+            for sibling in siblings(path):
+                index = _Index(sibling, opened.enter_context(_readable(sibling)))
+                index.load()
+                self._indexes.append(index)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -188,22 +256,23 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._opened.close()
 
     def __len__(self) -> int:
-        """How many completions it holds, those of other models and settings included."""
-        return len(self._where)
+        """How many completions stand in its own file, those of other models and settings included."""
+        return len(self._own.where)
 
     def __contains__(self, request: Request) -> bool:
-        return self._position(request) is not None
+        return self._find(request) is not None
 
     def get(self, request: Request) -> Completion | None:
         """The completion of exactly this request, if it was ever finished."""
-        position = self._position(request)
-        if position is None:
+        found = self._find(request)
+        if found is None:
             return None
-        entry = self._entry(position)
-        self._runs.add(entry)
+        index, position = found
+        entry = index.entry(position)
+        self.runs.add(entry)
         return entry.completion
 
     def begin(self) -> None:
@@ -220,19 +289,24 @@ class Journal:
         digest = request.digest(self._model_and_context if cut_by_context else self._model)
         key = (*request.key, request.attempt)
         entry = Entry(digest.hex(), key, self._label, self._started, time.time(), completion)
-        position = self._end
+        position = self._own.end
         # half a character of a model's text stands there as its escape
         self._append(entry.line().encode("utf-8", "backslashreplace"))
-        self._where[digest] = position
+        self._own.where[digest] = position
 
     @property
     def seconds(self) -> float:
         """Time spent asking by all the runs, this one included, whose completions `get` gave."""
-        return self._runs.seconds
+        return self.runs.seconds
 
-    def _position(self, request: Request) -> int | None:
-        position = self._where.get(request.digest(self._model))
-        return self._where.get(request.digest(self._model_and_context)) if position is None else position
+    def _find(self, request: Request) -> tuple[_Index, int] | None:
+        for model in (self._model, self._model_and_context):
+            digest = request.digest(model)
+            for index in self._indexes:
+                position = index.where.get(digest)
+                if position is not None:
+                    return index, position
+        return None
 
     def _append(self, lines: bytes) -> None:
         try:
@@ -242,45 +316,12 @@ class Journal:
         except OSError as error:
             self._cut()
             raise cannot_write(self.path, error) from error
-        self._end += len(lines)
-
-    def _load(self) -> None:
-        where, position = self._where, 0
-        with self.path.open("rb", buffering=1 << 20) as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    self._end = position
-                    self._cut()  # the last line, torn off by a crash: it was never reported as finished
-                    return
-                try:
-                    if not (line.startswith(_HEAD) and line.endswith(b"}\n")):
-                        raise ValueError("no completion")
-                    where.setdefault(bytes.fromhex(line[_DIGEST].decode()), position)
-                except ValueError as error:
-                    raise broken_line(self.path, number, error) from error
-                position += len(line)
-        self._end = position
-
-    def _entry(self, position: int) -> Entry:
-        """The line that starts there."""
-        line = b""
-        while not line.endswith(b"\n"):
-            piece = os.pread(self._file.fileno(), 4096, position + len(line))
-            end = piece.find(b"\n")
-            line += piece if end < 0 else piece[: end + 1]
-            if not piece:
-                break
-        try:
-            return Entry.parse(line)
-        except ValueError as error:
-            with self.path.open("rb") as file:
-                number = file.read(position).count(b"\n") + 1
-            raise broken_line(self.path, number, error) from error
+        self._own.end += len(lines)
 
     def _cut(self) -> None:
         """Cut a half-written line off, so that the next one starts a line of its own."""
         try:
-            os.ftruncate(self._file.fileno(), self._end)
+            os.ftruncate(self._file.fileno(), self._own.end)
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -301,6 +342,13 @@ def _locked(path: Path) -> FileIO:
         file.close()
         raise UserError(f"{path}: another run writes this journal. Wait for it or stop it.") from error
     return file
+
+
+def _readable(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as error:
+        raise cannot_read(path, error) from error
 
 
 def broken_line(path: Path, number: int, error: Exception) -> UserError:

@@ -14,6 +14,7 @@ from errata.errors import UserError
 from errata.files import read_jsonl, write_json, write_jsonl
 from errata.generation import Generation, Tally, add_serving_arguments
 from errata.journal import Journal, Request
+from errata.parts import WHOLE, Part, add_part_argument, named
 from errata.records import Key
 from errata.until_right import UntilRight
 
@@ -32,10 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.1,
         help="share of tokens that attempts side by side may waste where the server would idle; 0: never side by side",
     )
-    parser.add_argument("--token-budget", type=int, help="tokens of completions that may be spent in all")
+    parser.add_argument("--token-budget", type=int, help="tokens of completions that may be spent by all parts")
     parser.add_argument(
         "--time-budget", type=float, help="minutes of asking in all; then what is under way is cancelled"
     )
+    add_part_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="one line a first-wrong question")
     parser.add_argument("--summary", type=Path, required=True, help="JSON: outcomes, tokens, seconds")
     add_serving_arguments(parser)
@@ -49,7 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
     """
     generation = Generation.from_arguments(arguments)
     attempts, keep = arguments.attempts, arguments.keep
-    cases = first_wrong(arguments.data, arguments.answers)
+    part: Part = arguments.part
+    cases = first_wrong(arguments.data, arguments.answers, part)
 
     def request(case: Case, number: int) -> Request:
         return Request(case.key, number, case.prompt, generation.sampling(case.key, number))
@@ -64,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
             keep=keep,
             hedging=arguments.hedging,
             max_tokens=arguments.max_tokens,
-            budget=arguments.token_budget,
+            budget=None if arguments.token_budget is None else part.share(arguments.token_budget),
             spent=sum(attempt.tokens for case in cases for attempt in case.attempts.values()),
             rounds=arguments.time_budget is not None,
             finished=len(cases) - len(going),
@@ -73,8 +76,9 @@ def run(arguments: argparse.Namespace) -> None:
         load = Load()
         # the last completion came a moment before its time was up
         if going and (time_left is None or time_left > 1.0) and work.affordable:
-            load = generation.ask(journal, work, "retry", len(cases), time_left=time_left)
-        if cases and all(case.outcome == "failed" for case in cases):
+            load = generation.ask(journal, work, named("retry", part), len(cases), time_left=time_left)
+        # of a part that is for step gather to say: the others may have gone well
+        if cases and all(case.outcome == "failed" for case in cases) and part == WHOLE:
             failure = next(attempt.failure for attempt in cases[0].attempts.values())
             raise UserError(
                 f"{arguments.model}: the server gave no completion for any question ({failure and failure.error}). "
@@ -83,17 +87,17 @@ def run(arguments: argparse.Namespace) -> None:
         tally = Tally()
         write_jsonl(arguments.output, _rows(cases, journal, request, tally))
         counts = _summary(cases, attempts, reused)
-        costs = tally.summary(journal, load)
+        costs = tally.summary(journal, load, part)
         solved = counts["solved"]
         per_solved = round(tally.completion_tokens / solved, 1) if solved else None
     write_json(arguments.summary, {**counts, "tokens_per_solved": per_solved, **costs})
-    if not cases:
+    if not cases and part == WHOLE:
         print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
 
 
-def first_wrong(data: Path, answers: Path) -> list[Case]:
-    """The labelled questions whose first answer was wrong or could not be read."""
-    by_key = {problem.key(question): question for problem, question in questions(data)}
+def first_wrong(data: Path, answers: Path, part: Part = WHOLE) -> list[Case]:
+    """The labelled questions of a part of the data whose first answer was wrong or could not be read."""
+    by_key = {problem.key(question): question for problem, question in questions(data, part)}
     return [
         Case(key, by_key[key], row["prompt"], row["answer"])
         for row in read_jsonl(answers)

@@ -76,11 +76,12 @@ class Server:
 
 
 @contextmanager
-def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
+def serving(spec: ServerSpec, log: Path, extra: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Start a server, wait for a real completion of the right model, and stop it when the block ends.
 
     Args:
         log: the server's output is appended to it.
+        extra: environment variables of the server alone.
 
     Raises:
         UserError: the engine is not installed, the port is taken, the server died or did not answer in time,
@@ -92,7 +93,7 @@ def serving(spec: ServerSpec, log: Path) -> Iterator[Server]:
         return
     port = _port(spec.port)
     key = secrets.token_urlsafe(24)
-    environment = {**os.environ, "VLLM_API_KEY": key, "ERRATA_API_KEY": key, "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "VLLM_API_KEY": key, "ERRATA_API_KEY": key, "HF_HUB_OFFLINE": "1"} | dict(extra or {})
     # llama.cpp's threads spin while they wait for each other; beside another busy process that costs ten times
     environment.setdefault("OMP_WAIT_POLICY", "passive")
     log.parent.mkdir(parents=True, exist_ok=True)

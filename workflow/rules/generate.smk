@@ -1,4 +1,8 @@
 # The wrong-questions loop: answer everything, ask what was wrong again until right, keep the right answers.
+# With generate.shards each asking rule makes parts, one job a part, and a gathering rule makes the result of them.
+
+# What the messages of the asking rules end with.
+PART = f", part {{wildcards.part}} of {SHARDS}" if SHARDS > 1 else ""
 
 
 rule answer:
@@ -8,21 +12,23 @@ rule answer:
         weights=asking_weights,
         environment=asking_environment,
     output:
-        answers=report(
+        answers=asked(
             "results/{model}/answers/{split}.jsonl",
             caption="../report/answers.rst",
             category="Answers",
         ),
-        summary="results/{model}/answers/{split}.summary.json",
+        summary=asked("results/{model}/answers/{split}.summary.json"),
     log:
-        "results/logs/{model}/answer-base-{split}.log",
+        sharded("results/logs/{model}/answer-base-{split}.log"),
     benchmark:
-        "results/benchmarks/{model}/answer-base-{split}.tsv"
+        sharded("results/benchmarks/{model}/answer-base-{split}.tsv")
     # on the path that everything waits for: before environments that are needed later
     priority: 10
+    threads: ASKING_THREADS
     resources:
         # not a parameter: another concurrency asks nothing anew
         concurrency=CONFIG["generate"]["concurrency"],
+        gpu=asking_gpus,
     params:
         python=asking_python,
         prompt=PROMPT,
@@ -31,7 +37,7 @@ rule answer:
         journal=lambda wildcards: f"results/{wildcards.model}/journal/{answer_name(wildcards)}.jsonl",
         server_log=lambda wildcards: f"results/logs/{wildcards.model}/{answer_name(wildcards)}.server.log",
     message:
-        "Asking {wildcards.model} every question of {wildcards.split}"
+        f"Asking {{wildcards.model}} every question of {{wildcards.split}}{PART}"
     shell:
         "{params.python} -m errata answer --data {input.data} --prompt {params.prompt} {params.server:q}"
         " {params.sampling:q} --concurrency {resources.concurrency} --journal {params.journal}"
@@ -40,16 +46,16 @@ rule answer:
 
 use rule answer as answer_variant with:
     output:
-        answers="results/{model}/scores/{variant}/{split}.jsonl",
-        summary="results/{model}/scores/{variant}/{split}.summary.json",
+        answers=asked("results/{model}/scores/{variant}/{split}.jsonl"),
+        summary=asked("results/{model}/scores/{variant}/{split}.summary.json"),
     log:
-        "results/logs/{model}/answer-{variant}-{split}.log",
+        sharded("results/logs/{model}/answer-{variant}-{split}.log"),
     benchmark:
-        "results/benchmarks/{model}/answer-{variant}-{split}.tsv"
+        sharded("results/benchmarks/{model}/answer-{variant}-{split}.tsv")
     wildcard_constraints:
         variant=any_of(TUNED),
     message:
-        "Asking {wildcards.variant} of {wildcards.model} every question of {wildcards.split}"
+        f"Asking {{wildcards.variant}} of {{wildcards.model}} every question of {{wildcards.split}}{PART}"
 
 
 rule merge_questions:
@@ -78,28 +84,30 @@ rule retry:
         weights=asking_weights,
         environment=asking_environment,
     output:
-        retries=report(
+        retries=asked(
             "results/{model}/retries/{strategy}.jsonl",
             caption="../report/retries.rst",
             category="Answers",
         ),
-        summary="results/{model}/retries/{strategy}.summary.json",
+        summary=asked("results/{model}/retries/{strategy}.summary.json"),
     log:
-        "results/logs/{model}/retry-{strategy}.log",
+        sharded("results/logs/{model}/retry-{strategy}.log"),
     benchmark:
-        "results/benchmarks/{model}/retry-{strategy}.tsv"
+        sharded("results/benchmarks/{model}/retry-{strategy}.tsv")
     priority: 10
+    threads: ASKING_THREADS
     resources:
         concurrency=CONFIG["generate"]["concurrency"],
+        gpu=asking_gpus,
     params:
         python=asking_python,
         server=asking_server,
         sampling=sampling_flags(retry=True),
         limits=retry_flags(),
-        journal=lambda wildcards: f"results/{wildcards.model}/journal/retry-{wildcards.strategy}.jsonl",
-        server_log=lambda wildcards: f"results/logs/{wildcards.model}/retry-{wildcards.strategy}.server.log",
+        journal=lambda wildcards: f"results/{wildcards.model}/journal/{retry_name(wildcards)}.jsonl",
+        server_log=lambda wildcards: f"results/logs/{wildcards.model}/{retry_name(wildcards)}.server.log",
     message:
-        "Asking {wildcards.model} its first-wrong questions again until right"
+        f"Asking {{wildcards.model}} its first-wrong questions again until right{PART}"
     shell:
         "{params.python} -m errata retry --data {input.data} --answers {input.answers} {params.limits:q}"
         " {params.server:q} {params.sampling:q} --concurrency {resources.concurrency} --journal {params.journal}"
@@ -141,3 +149,72 @@ rule dataset_info:
     shell:
         "{params.python:q} -m errata dataset-info --strategies {params.strategies:q} --output {output}"
         " 2>&1 | tee -i {log}"
+
+
+if SHARDS > 1:
+
+    localrules:
+        gather_answers,
+        gather_scores,
+        gather_retries,
+
+    rule gather_answers:
+        input:
+            data="results/data/{split}.jsonl",
+            parts=parts_of("results/{model}/answers/{split}.jsonl"),
+            summaries=parts_of("results/{model}/answers/{split}.summary.json"),
+        output:
+            answers=report(
+                "results/{model}/answers/{split}.jsonl",
+                caption="../report/answers.rst",
+                category="Answers",
+            ),
+            summary="results/{model}/answers/{split}.summary.json",
+        log:
+            "results/logs/{model}/gather-base-{split}.log",
+        priority: 10
+        params:
+            python=PYTHON,
+        message:
+            "Gathering the answers of {wildcards.model} on {wildcards.split}"
+        shell:
+            "{params.python:q} -m errata gather --data {input.data} --parts {input.parts} --summaries {input.summaries}"
+            " --output {output.answers} --summary {output.summary} 2>&1 | tee -i {log}"
+
+    use rule gather_answers as gather_scores with:
+        input:
+            data="results/data/{split}.jsonl",
+            parts=parts_of("results/{model}/scores/{variant}/{split}.jsonl"),
+            summaries=parts_of("results/{model}/scores/{variant}/{split}.summary.json"),
+        output:
+            answers="results/{model}/scores/{variant}/{split}.jsonl",
+            summary="results/{model}/scores/{variant}/{split}.summary.json",
+        log:
+            "results/logs/{model}/gather-{variant}-{split}.log",
+        wildcard_constraints:
+            variant=any_of(TUNED),
+        message:
+            "Gathering the answers of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
+
+    rule gather_retries:
+        input:
+            answers="results/{model}/answers/train.jsonl",
+            parts=parts_of("results/{model}/retries/{strategy}.jsonl"),
+            summaries=parts_of("results/{model}/retries/{strategy}.summary.json"),
+        output:
+            retries=report(
+                "results/{model}/retries/{strategy}.jsonl",
+                caption="../report/retries.rst",
+                category="Answers",
+            ),
+            summary="results/{model}/retries/{strategy}.summary.json",
+        log:
+            "results/logs/{model}/gather-retries-{strategy}.log",
+        priority: 10
+        params:
+            python=PYTHON,
+        message:
+            "Gathering the retries of {wildcards.model}"
+        shell:
+            "{params.python:q} -m errata gather --answers {input.answers} --parts {input.parts}"
+            " --summaries {input.summaries} --output {output.retries} --summary {output.summary} 2>&1 | tee -i {log}"
