@@ -37,6 +37,7 @@ DRY_RUNS = {
     "contest on slurm": (*SLURM, *LLAMA, CONTEST),
     "one target": (*LOCAL, f"{SMOL}/quantized/self-3bit"),
     "endpoint": (*LOCAL, "--configfile", "endpoint.yaml"),
+    "shards": (*LOCAL, "-p", "--config", "generate={shards: 3}"),
     "bad key": (*LOCAL, "--config", "generate={attemps: 3}", "colour=red"),
     "bad model": (*LOCAL, f"{SMOL.replace('135m', '136m')}/quantized/self-3bit"),
 }
@@ -192,6 +193,23 @@ def test_every_configuration_is_planned_to_the_last_job(
     dry = planned[name].result()
     assert dry.status == 0, dry.text
     assert dry.jobs == jobs
+
+
+def test_shards_make_parts_and_a_job_that_gathers_them(planned: dict[str, Future[Dry]]) -> None:
+    dry = planned["shards"].result()
+    assert dry.status == 0, dry.text
+    asking = {"answer": 6, "retry": 3, "answer_variant": 9}
+    assert dry.jobs == LAPTOP | asking | {"gather_answers": 2, "gather_retries": 1, "gather_scores": 3}
+    assert "localrules directive specifies rules that are not present" not in dry.text
+    # every part has its own problems, journal, logs and files, which go when they are gathered
+    for part in (1, 2, 3):
+        (command,) = re.findall(rf"errata answer .*/data/train.* --part {part}/3 .*", dry.text)
+        own = re.findall(rf"\S+train\.{part}-of-3\.\S+", command)
+        assert len(set(own)) == 5, command
+        assert f"Would remove temporary output {SMOL}/retries/parts/self.{part}-of-3.jsonl" in dry.text
+    (gather,) = re.findall(r"errata gather --answers .*", dry.text)
+    assert [f"self.{part}-of-3.jsonl" in gather for part in (1, 2, 3)] == [True] * 3
+    assert f"--output {SMOL}/retries/self.jsonl --summary {SMOL}/retries/self.summary.json" in gather
 
 
 def test_the_slurm_profile_gives_every_heavy_rule_its_gpus_on_one_node() -> None:
