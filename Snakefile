@@ -19,6 +19,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/quantize.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/bundle.smk"
 
 
 # Small or in need of the network: they run where Snakemake runs, on a cluster too.
@@ -36,6 +37,7 @@ localrules:
     score,
     submission,
     report,
+    bundle,
 
 
 rule all:

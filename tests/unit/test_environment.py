@@ -2,6 +2,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ def test_every_lock_says_what_was_asked_for() -> None:
         for name, version in re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?(?:==(\S+))?", asked.read_text(), re.MULTILINE):
             pinned = pins[re.sub(r"[-_.]+", "-", name).lower()]
             assert version in ("", pinned), name
+
+
+def test_a_bundle_runs_the_workflow_with_what_the_project_depends_on() -> None:
+    project = tomllib.loads((ENVS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [line for line in (ENVS / "workflow.in").read_text().splitlines() if not line.startswith("#")]
+    assert asked == project["dependencies"]
 
 
 def test_settings_of_pip_variables_win() -> None:
@@ -99,6 +106,7 @@ elif "broken" in open(sys.argv[sys.argv.index("--requirement") + 1]).read():
     )
     path.chmod(0o755)
     monkeypatch.setenv("PATH", str(path.parent), prepend=":")
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # else every library there is gets imported
     return tmp_path / "calls"
 
 

@@ -37,6 +37,7 @@ DRY_RUNS = {
     "contest on slurm": (*SLURM, *LLAMA, CONTEST),
     "one target": (*LOCAL, f"{SMOL}/quantized/self-3bit"),
     "endpoint": (*LOCAL, "--configfile", "endpoint.yaml"),
+    "bundle": (*LOCAL, "bundle"),
     "shards": (*LOCAL, "-p", "--config", "generate={shards: 3}"),
     "bad key": (*LOCAL, "--config", "generate={attemps: 3}", "colour=red"),
     "bad model": (*LOCAL, f"{SMOL.replace('135m', '136m')}/quantized/self-3bit"),
@@ -246,6 +247,12 @@ def test_one_target_needs_only_what_leads_to_it(planned: dict[str, Future[Dry]])
     assert dry.jobs["quantize"] == 1
     assert dry.jobs["fix"] == dry.jobs["answer"] == 1, "the training split only"
     assert not {"score", "report", "answer_variant", "submission", "dequantize", "gguf", "all"} & dry.jobs.keys()
+
+
+def test_a_bundle_needs_environments_and_model_and_nothing_that_is_computed(planned: dict[str, Future[Dry]]) -> None:
+    dry = planned["bundle"].result()
+    assert dry.status == 0, dry.text
+    assert dry.jobs == {"environment": 4, "fetch_gguf": 1, "bundle": 1}
 
 
 def test_a_configfile_takes_the_place_of_the_default_as_a_whole(planned: dict[str, Future[Dry]]) -> None:

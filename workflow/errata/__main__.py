@@ -32,6 +32,8 @@ STEPS = {
     "score": ("errata.score", "count what a variant got right"),
     "submission": ("errata.submission", "fill a model's answers into the input records"),
     "recover": ("errata.recover", "after Snakemake was killed on Slurm: keep what its jobs finish"),
+    "bundle": ("errata.bundle", "pack project, environments and models for a cluster without a network"),
+    "relocate": ("errata.relocate", "make the environments of an unpacked bundle run where they lie"),
     "report": ("errata.report", "make the leaderboard and the report"),
 }
 

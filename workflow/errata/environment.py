@@ -27,6 +27,7 @@ UV_SOURCES = {
 }
 # What the steps import, see _compile.
 LIBRARIES = (
+    "snakemake.cli",
     "xllamacpp",
     "openai",
     "pandas",

@@ -1,6 +1,7 @@
 """What a run was made with: code, packages, configuration, machine, and the time of its jobs."""
 
 import csv
+import json
 import os
 import platform
 import re
@@ -57,7 +58,12 @@ class Job(NamedTuple):
 
 
 def revision(root: Path) -> str:
-    """The git revision of the workflow, and whether its files differ from it."""
+    """The git revision of the workflow, and whether its files differ from it; a bundle says what it was packed from."""
+    try:
+        packed = json.loads((root / "errata-bundle.json").read_text(encoding="utf-8"))
+        return f"{packed['revision']}, in a bundle of {packed['made']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
     head = _output(["git", "-C", str(root), "rev-parse", "HEAD"])
     if head is None:
         return "unknown (not a git checkout, or git is missing)"

@@ -1,0 +1,27 @@
+# One archive of project, environments and models, for clusters that can download nothing: `snakemake ... bundle`.
+from errata import bundle as bundling
+
+
+rule bundle:
+    input:
+        # the interpreter is that of the first
+        environments=[ready("workflow"), *map(ready, used_environments())],
+        models=[f"results/{model}/base/{'model.gguf' if ships_gguf(model) else 'checkpoint'}" for model in TRAINED],
+    output:
+        "results/bundle/errata.tar",
+    log:
+        "results/logs/bundle.log",
+    benchmark:
+        "results/benchmarks/bundle.tsv"
+    params:
+        python=PYTHON,
+        environments=["workflow", *used_environments()],
+        config=json.dumps(CONFIG, sort_keys=True),
+        configfiles=[os.path.relpath(path) for path in workflow.configfiles],
+        # packed anew when a file of the project changes
+        state=lambda wildcards: bundling.state(Path.cwd()),
+    message:
+        "Packing project, environments and models"
+    shell:
+        "{params.python:q} -m errata bundle --output {output} --environments {params.environments}"
+        " --bases {input.models} --config {params.config:q} --configfiles {params.configfiles:q} 2>&1 | tee -i {log}"
