@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from asking import Asking
 from engines import engine  # noqa: F401 - a fixture
+from helpers import copy_project, snakemake
 from servers import ScriptedServer
 
 REPOSITORY = Path(__file__).parents[1]
@@ -45,3 +46,13 @@ def scripted(tmp_path: Path) -> Iterator[Callable[..., ScriptedServer]]:
 @pytest.fixture
 def asking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Asking:
     return Asking(tmp_path, capsys)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the small configuration, run to its end on this machine."""
+    folder = copy_project(tmp_path_factory.mktemp("pipeline") / "errata", REPOSITORY / "tests/slow/pipeline.yaml")
+    run = snakemake(folder)
+    print(run.stdout[-20000:], run.stderr[-20000:])
+    assert run.returncode == 0
+    return folder

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -50,3 +52,9 @@ def copy_project(folder: Path, configuration: Path) -> Path:
     (REPOSITORY / ".envs").mkdir(exist_ok=True)
     (folder / ".envs").symlink_to(REPOSITORY / ".envs")
     return folder
+
+
+def snakemake(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a copy of the project on this machine."""
+    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -3,14 +3,12 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from helpers import copy_project, read_jsonl
+from helpers import read_jsonl, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -18,14 +16,9 @@ MODEL = Path("results/smollm2-135m")
 VARIANTS = ["base", "self", "self-3bit", "self-4bit"]
 
 
-def snakemake(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", *arguments]
-    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-
-def planned(checkout: Path, *arguments: str) -> dict[str, int]:
+def planned(pipeline: Path, *arguments: str) -> dict[str, int]:
     """The jobs of a dry run by rule."""
-    run = snakemake(checkout, "--quiet", "host", "-n", *arguments)
+    run = snakemake(pipeline, "--quiet", "host", "-n", *arguments)
     assert run.returncode == 0, run.stdout + run.stderr
     table = re.search(r"Job stats:\n(.*?)\ntotal", run.stdout, re.DOTALL)
     rows = [line.split() for line in table[1].splitlines()[2:]] if table else []
@@ -45,19 +38,8 @@ def command_in(folder: Path) -> Callable[[Path], str]:
     return command
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the small configuration, run to its end; it shares the built environments."""
-    folder = tmp_path_factory.mktemp("pipeline") / "errata"
-    copy_project(folder, Path(__file__).with_name("pipeline.yaml"))
-    run = snakemake(folder)
-    print(run.stdout[-20000:], run.stderr[-20000:])
-    assert run.returncode == 0
-    return folder
-
-
-def test_every_variant_is_on_the_leaderboard_with_its_interval(checkout: Path) -> None:
-    with (checkout / "results/leaderboard.csv").open() as file:
+def test_every_variant_is_on_the_leaderboard_with_its_interval(pipeline: Path) -> None:
+    with (pipeline / "results/leaderboard.csv").open() as file:
         rows = {row["variant"]: row for row in csv.DictReader(file)}
     assert sorted(rows) == VARIANTS
     asked = {row["questions"] for row in rows.values()}
@@ -72,17 +54,17 @@ def test_every_variant_is_on_the_leaderboard_with_its_interval(checkout: Path) -
     assert all(("dequantized" in rows[name]["served"]) == ("bit" in name) for name in VARIANTS)
 
 
-def test_the_report_stands_alone_and_says_how_quantized_checkpoints_were_served(checkout: Path) -> None:
-    page = (checkout / "results/report.html").read_text()
+def test_the_report_stands_alone_and_says_how_quantized_checkpoints_were_served(pipeline: Path) -> None:
+    page = (pipeline / "results/report.html").read_text()
     assert "dequantized" in page
     assert "McNemar" in page
     assert not re.search(r'(src|href)="(?!#|data:)', page)
     assert not re.search(r"url\((?!#|[\"']?data:)", page)
 
 
-def test_exactly_the_first_wrong_questions_are_retried_and_the_solved_ones_trained_on(checkout: Path) -> None:
-    answers = read_jsonl(checkout / MODEL / "answers/train.jsonl")
-    retries = read_jsonl(checkout / MODEL / "retries/self.jsonl")
+def test_exactly_the_first_wrong_questions_are_retried_and_the_solved_ones_trained_on(pipeline: Path) -> None:
+    answers = read_jsonl(pipeline / MODEL / "answers/train.jsonl")
+    retries = read_jsonl(pipeline / MODEL / "retries/self.jsonl")
     wrong = [(row["id"], row["question"]) for row in answers if not row["correct"]]
     assert [(row["id"], row["question"]) for row in retries] == wrong
     right = {
@@ -91,19 +73,19 @@ def test_exactly_the_first_wrong_questions_are_retried_and_the_solved_ones_train
     assert [bool(attempts) for attempts in right.values()] == [row["outcome"] == "solved" for row in retries]
     # of attempts side by side two may be right: the first of them is trained on
     solved = {key: attempts[0] for key, attempts in right.items() if attempts}
-    training = json.loads((checkout / MODEL / "sft/self.json").read_text())
+    training = json.loads((pipeline / MODEL / "sft/self.json").read_text())
     prompts = {(row["id"], row["question"]): row["prompt"] for row in answers}
     assert {(row["id"], row["question"]): (row["instruction"], row["output"]) for row in training} == {
         key: (prompts[key], attempt["completion"]) for key, attempt in solved.items()
     }
 
 
-def test_the_labels_are_the_corrected_ones(checkout: Path) -> None:
-    with (checkout / "results/data/train.changes.csv").open() as file:
+def test_the_labels_are_the_corrected_ones(pipeline: Path) -> None:
+    with (pipeline / "results/data/train.changes.csv").open() as file:
         changes = [row for row in csv.DictReader(file) if row["action"] == "answer"]
     labels = {
         (record["id"], question["index"]): question["answer"]
-        for record in read_jsonl(checkout / "results/data/train.jsonl")
+        for record in read_jsonl(pipeline / "results/data/train.jsonl")
         for question in record["questions"]
     }
     inside = [row for row in changes if (row["id"], int(row["question"])) in labels]
@@ -111,29 +93,29 @@ def test_the_labels_are_the_corrected_ones(checkout: Path) -> None:
     assert all(labels[row["id"], int(row["question"])] == row["new"] for row in inside)
 
 
-def test_calibration_never_sees_the_test_split(checkout: Path) -> None:
-    test_ids = {record["id"] for record in read_jsonl(checkout / "results/data/test.jsonl")}
-    texts = json.loads((checkout / MODEL / "calibration/self.json").read_text())
+def test_calibration_never_sees_the_test_split(pipeline: Path) -> None:
+    test_ids = {record["id"] for record in read_jsonl(pipeline / "results/data/test.jsonl")}
+    texts = json.loads((pipeline / MODEL / "calibration/self.json").read_text())
     assert texts
     assert not test_ids & {text["id"] for text in texts}
 
 
-def test_checkpoints_are_complete_and_hold_no_pickles(checkout: Path) -> None:
+def test_checkpoints_are_complete_and_hold_no_pickles(pipeline: Path) -> None:
     for folder in ["base/checkpoint", "tuned/self", "quantized/self-3bit", "quantized/self-4bit"]:
-        names = {path.name for path in (checkout / MODEL / folder).iterdir()}
+        names = {path.name for path in (pipeline / MODEL / folder).iterdir()}
         assert {"config.json", "tokenizer.json"} <= names
         assert any(name.endswith(".safetensors") for name in names)
         assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in names)
     for bits in (3, 4):
-        config = json.loads((checkout / MODEL / f"quantized/self-{bits}bit/config.json").read_text())
+        config = json.loads((pipeline / MODEL / f"quantized/self-{bits}bit/config.json").read_text())
         settings = config["quantization_config"]
         assert (settings["bits"], settings["sym"], settings["desc_act"]) == (bits, True, False)
 
 
-def test_submissions_are_the_input_records_with_answers(checkout: Path) -> None:
-    given = read_jsonl(checkout / "data/puzzles/test.jsonl")[:8]
+def test_submissions_are_the_input_records_with_answers(pipeline: Path) -> None:
+    given = read_jsonl(pipeline / "data/puzzles/test.jsonl")[:8]
     for variant in VARIANTS:
-        submitted = read_jsonl(checkout / MODEL / f"submission/{variant}/test.jsonl")
+        submitted = read_jsonl(pipeline / MODEL / f"submission/{variant}/test.jsonl")
         assert [record["id"] for record in submitted] == [record["id"] for record in given]
         for ours, theirs in zip(submitted, given, strict=True):
             assert ours["problem"] == theirs["problem"]
@@ -143,40 +125,40 @@ def test_submissions_are_the_input_records_with_answers(checkout: Path) -> None:
                 assert {**question, "answer": original["answer"]} == original
 
 
-def test_afterwards_nothing_is_to_be_done_and_nothing_runs(checkout: Path) -> None:
-    assert planned(checkout) == {}
-    commands = [command for command in map(command_in(checkout), Path("/proc").glob("[0-9]*")) if command]
+def test_afterwards_nothing_is_to_be_done_and_nothing_runs(pipeline: Path) -> None:
+    assert planned(pipeline) == {}
+    commands = [command for command in map(command_in(pipeline), Path("/proc").glob("[0-9]*")) if command]
     assert commands == []
 
 
-def test_one_target_by_its_path_makes_only_that(checkout: Path) -> None:
+def test_one_target_by_its_path_makes_only_that(pipeline: Path) -> None:
     target = str(MODEL / "quantized/self-3bit")
-    assert planned(checkout, target) == {}
-    assert planned(checkout, "--forcerun", "quantize", "--", target) == {"quantize": 1}
+    assert planned(pipeline, target) == {}
+    assert planned(pipeline, "--forcerun", "quantize", "--", target) == {"quantize": 1}
 
 
-def test_a_changed_setting_makes_only_what_depends_on_it_again(checkout: Path) -> None:
-    again = planned(checkout, "--config", 'quantize={"samples": 5}')
+def test_a_changed_setting_makes_only_what_depends_on_it_again(pipeline: Path) -> None:
+    again = planned(pipeline, "--config", 'quantize={"samples": 5}')
     assert again["quantize"] == 2
     assert not {"answer", "retry", "train", "merge_lora", "convert_gguf"} & set(again)
     # the report shows the whole configuration; nothing is asked anew
-    assert set(planned(checkout, "--config", 'generate={"concurrency": 4}')) <= {"report", "all"}
-    again = planned(checkout, "--config", 'generate={"attempts": 2}')
+    assert set(planned(pipeline, "--config", 'generate={"concurrency": 4}')) <= {"report", "all"}
+    again = planned(pipeline, "--config", 'generate={"attempts": 2}')
     assert again["retry"] == 1
     assert "answer" not in again
 
 
-def test_answering_again_asks_nothing_twice(checkout: Path) -> None:
-    answers = checkout / MODEL / "answers/test.jsonl"
+def test_answering_again_asks_nothing_twice(pipeline: Path) -> None:
+    answers = pipeline / MODEL / "answers/test.jsonl"
     before = answers.read_text()
-    run = snakemake(checkout, "--forcerun", "answer", "--", str(answers.relative_to(checkout)))
+    run = snakemake(pipeline, "--forcerun", "answer", "--", str(answers.relative_to(pipeline)))
     assert run.returncode == 0, run.stderr
     assert answers.read_text() == before
     summary = json.loads(answers.with_suffix(".summary.json").read_text())
     assert summary["reused"] == summary["questions"]
 
 
-def test_snakemakes_own_report(checkout: Path) -> None:
-    run = snakemake(checkout, "--report", "report.zip")
+def test_snakemakes_own_report(pipeline: Path) -> None:
+    run = snakemake(pipeline, "--report", "report.zip")
     assert run.returncode == 0, run.stderr
-    assert (checkout / "report.zip").stat().st_size > 10_000
+    assert (pipeline / "report.zip").stat().st_size > 10_000

@@ -264,7 +264,8 @@ SlurmctldPort={self._port(0)}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={run}/munge.sock
+# a job whose node failed starts again when its old credential has expired
+AuthInfo=socket={run}/munge.sock,cred_expire=10
 CredType=cred/munge
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation={self.folder}/state

@@ -41,7 +41,7 @@ def test_every_rule_that_is_not_small_is_a_job_of_its_own_and_asks_what_the_prof
     jobs = [rule_of(row["SubmitLine"]) for row in rows]
     done = re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", whole.log.read_text())
     assert sorted(jobs) == sorted(name for name in done if name not in LOCAL)
-    by_rule = {name: row for name, row in zip(jobs, rows, strict=True)}
+    by_rule = dict(zip(jobs, rows, strict=True))
     assert "gres/gpu:a100=8" in by_rule["train"]["ReqTRES"]
     assert "mem=600000M" in by_rule["train"]["ReqTRES"]
     assert "cpu=128" in by_rule["train"]["ReqTRES"]
@@ -70,7 +70,7 @@ def test_what_the_run_cost_is_told_at_its_end(whole: Project) -> None:
     shown = whole.log.read_text()
     table = shown[shown.index("GPU hours of this run, by accounting:") :].splitlines()[1:]
     assert re.split(r"\s{2,}", table[0]) == ["rule", "jobs", "ended well", "GPU h asked", "GPU h used"]
-    rows = {cells[0]: cells[1:] for cells in map(lambda line: re.split(r"\s{2,}", line.strip()), table[1:4])}
+    rows = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in table[1:4])}
     # 8 GPUs for up to a day
     assert rows["train"][:3] == ["1", "1", "192.00"]
     assert 0 < float(rows["train"][3]) < 1

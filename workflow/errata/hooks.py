@@ -8,7 +8,7 @@ from typing import Any
 
 from errata import slurm, usage
 from errata.errors import UserError
-from errata.recover import left_over
+from errata.recover import left_over, running_snakemake
 from errata.watch import Watch
 
 
@@ -24,7 +24,8 @@ def before(executor: str, folder: Path = Path()) -> None:
     if executor != "slurm":
         return
     slurm.check()
-    jobs = left_over(folder)
+    # beside another Snakemake its jobs are not left over
+    jobs = [] if running_snakemake(folder) else left_over(folder)
     if jobs:
         raise UserError(
             f"{len(jobs)} jobs of an earlier run are not done: {', '.join(map(str, jobs))}. Nothing was submitted: "

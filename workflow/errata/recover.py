@@ -8,14 +8,13 @@ import sys
 import tempfile
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from errata import slurm
 from errata.errors import UserError
 
-_PAUSE = 10.0
+_PAUSE = 5.0
 _SAID_EVERY = 300.0
 
 
@@ -34,19 +33,16 @@ def run(arguments: argparse.Namespace) -> None:
     alive = running_snakemake(folder)
     if alive:
         raise UserError(f"Snakemake still runs in {folder.resolve()} (process {alive}): wait for it or stop it first.")
-    outputs = submitted(folder)
-    if outputs:
-        if arguments.cancel:
-            _cancel(outputs, folder)
-        finished = wait(outputs, folder)
-        kept = sorted(path for path, job in outputs.items() if job in finished and (folder / path).exists())
-        if kept:
-            # what Snakemake cannot know of itself: the job ended well after its Snakemake was gone
-            _snakemake(folder, "--cleanup-metadata", *kept)
-            marked = sorted(set(kept) & set(submitted(folder)))
-            if marked:
-                raise UserError(f"snakemake --cleanup-metadata did not free {', '.join(marked)}.")
-            _say(f"kept, since their jobs ended well: {', '.join(kept)}")
+    if arguments.cancel:
+        active = [job.id for job in left_over(folder)]
+        if active:
+            slurm.ask("scancel", *active)
+            _say(f"cancelled: {', '.join(active)}")
+    wait(folder)
+    kept = unrecorded(folder)
+    if kept:
+        _snakemake(folder, "--cleanup-metadata", *kept)
+        _say(f"kept, since their jobs ended well: {', '.join(kept)}")
     if locks(folder):
         _snakemake(folder, "--unlock")
         if locks(folder):
@@ -55,42 +51,46 @@ def run(arguments: argparse.Namespace) -> None:
     _say("run snakemake again: it goes on from here")
 
 
-def submitted(folder: Path) -> dict[str, str]:
-    """The outputs of Slurm jobs that Snakemake has not seen end, and the job of each.
-
-    Snakemake keeps one file an output in .snakemake/incomplete, named by the path in base64.
-    """
-    marks = folder / ".snakemake" / "incomplete"
-    found = {}
-    for mark in marks.rglob("*"):
-        with suppress(OSError, ValueError, AttributeError):
-            job = json.loads(mark.read_text(encoding="utf-8")).get("external_jobid")
-            # long names are split into folders that begin with @
-            name = "".join(part.removeprefix("@") for part in mark.relative_to(marks).parts)
-            if job:
-                found[urlsafe_b64decode(name).decode()] = str(job)
-    return found
-
-
 def left_over(folder: Path) -> list[slurm.Job]:
-    """Jobs of an earlier Snakemake in this folder that wait or run."""
-    outputs = submitted(folder)
-    jobs = slurm.known(outputs.values(), folder) if outputs else {}
-    return [job for _, job in sorted(jobs.items()) if job.active]
+    """Jobs of a Snakemake in this folder that wait or run."""
+    return [job for job in slurm.jobs_of(folder) if job.active]
 
 
-def wait(outputs: Mapping[str, str], folder: Path) -> set[str]:
-    """Wait until none of these jobs is at work any more; the ids of those that ended well."""
+def wait(folder: Path) -> None:
+    """Wait until no job of this folder is at work any more."""
     said = -_SAID_EVERY
-    while True:
-        jobs = slurm.known(outputs.values(), folder)
-        active = [str(job) for job in jobs.values() if job.active]
-        if not active:
-            return {id for id, job in jobs.items() if job.state == "COMPLETED"}
+    while active := left_over(folder):
         if time.monotonic() - said >= _SAID_EVERY:
             said = time.monotonic()
-            _say(f"waiting for {len(active)} jobs of the killed run: {', '.join(active)}; --cancel ends them")
+            _say(f"waiting for {len(active)} jobs of the killed run: {', '.join(map(str, active))}; --cancel ends them")
         time.sleep(_PAUSE)
+
+
+def unrecorded(folder: Path) -> list[str]:
+    """Outputs that were made after Snakemake's record of them was written: their jobs outlived it.
+
+    The job itself has told that they are complete; the record would be of the time before, perhaps with other
+    parameters, for which Snakemake would make them again. There is one file an output in .snakemake/metadata and, while
+    it is being made, in .snakemake/incomplete, named by the path in base64.
+    """
+    marks = folder / ".snakemake"
+    incomplete = {_output(mark, marks / "incomplete") for mark in (marks / "incomplete").rglob("*") if mark.is_file()}
+    found = []
+    for record in (marks / "metadata").rglob("*"):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            ended = json.loads(record.read_text(encoding="utf-8"))["endtime"]
+            output = _output(record, marks / "metadata")
+            path = folder / output
+            # a folder's time is Snakemake's own mark in it
+            made = (path / ".snakemake_timestamp" if path.is_dir() else path).stat().st_mtime
+            if made > ended + 1 and output not in incomplete:
+                found.append(output)
+    return sorted(found)
+
+
+def _output(record: Path, folder: Path) -> str:
+    """The path that a record's name stands for; long names are split into folders that begin with @."""
+    return urlsafe_b64decode("".join(part.removeprefix("@") for part in record.relative_to(folder).parts)).decode()
 
 
 def locks(folder: Path) -> list[Path]:
@@ -99,7 +99,7 @@ def locks(folder: Path) -> list[Path]:
 
 
 def running_snakemake(folder: Path) -> int | None:
-    """The process of a Snakemake that runs in this folder on this machine; jobs are none."""
+    """The process of another Snakemake that runs in this folder on this machine; jobs are none."""
     here = folder.resolve()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -110,17 +110,10 @@ def running_snakemake(folder: Path) -> int | None:
     return None
 
 
-def _cancel(outputs: Mapping[str, str], folder: Path) -> None:
-    active = [job.id for job in slurm.known(outputs.values(), folder).values() if job.active]
-    if active:
-        slurm.ask("scancel", *active)
-        _say(f"cancelled: {', '.join(active)}")
-
-
 def _snakemake(folder: Path, *arguments: str) -> None:
     """Snakemake's own bookkeeping; it needs some Snakefile, and the workflow's would look at the configuration.
 
-    Its status is no help: it also complains of files that have no record yet.
+    Its status is no help: it also complains of files that have no record.
     """
     with tempfile.NamedTemporaryFile(suffix=".smk") as empty:
         command = [sys.executable, "-m", "snakemake", "--snakefile", empty.name, "--directory", str(folder), *arguments]

@@ -1,9 +1,9 @@
-"""What Slurm says about jobs: squeue for those it still knows, sacct, where there is accounting, for the others."""
+"""What Slurm says about the jobs of this workflow, and whether it can be used."""
 
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,17 +59,16 @@ class Job:
 
     Attributes:
         id: as Snakemake was told, `1234` or `1234_5` in an array.
-        rule: the rule that it runs; empty where Slurm does not tell.
-        folder: that it was submitted from.
+        rule: the rule that it runs.
         elapsed: how long it has run, as Slurm writes it.
+        reason: why it waits.
     """
 
     id: str
     state: str
     rule: str
-    folder: Path
-    reason: str = ""
     elapsed: str = ""
+    reason: str = ""
 
     @property
     def active(self) -> bool:
@@ -77,7 +76,7 @@ class Job:
 
     def __str__(self) -> str:
         since = f" for {self.elapsed}" if self.state == "RUNNING" else ""
-        return f"{self.id} ({self.rule or 'rule unknown'}, {self.state.lower()}{since})"
+        return f"{self.id} ({self.rule}, {self.state.lower()}{since})"
 
 
 def ask(*command: str) -> str:
@@ -97,38 +96,26 @@ def ask(*command: str) -> str:
     return done.stdout
 
 
-def queued() -> dict[str, Job]:
-    """The user's jobs that the controller knows: those that wait or run, and those that ended a little while ago."""
+def jobs_of(folder: Path) -> list[Job]:
+    """The jobs of this workflow that the controller knows: those that wait or run, or ended a little while ago."""
     shown = ask("squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T|%k|%M|%r|%Z")
-    jobs = {}
+    jobs = []
     for line in shown.splitlines():
-        id, state, comment, elapsed, reason, folder = line.split("|", 5)
-        jobs[id] = Job(id, state, rule_of(comment), Path(folder), reason, elapsed)
+        id, state, comment, elapsed, reason, where = line.split("|", 5)
+        if rule_of(comment) and Path(where).resolve() == folder.resolve():
+            jobs.append(Job(id, state, rule_of(comment), elapsed, reason))
     return jobs
 
 
-def accounted(ids: Sequence[str]) -> dict[str, Job]:
-    """Jobs by accounting; none where there is no accounting."""
-    if not ids or not has_accounting():
-        return {}
-    fields = "--format=JobID,State,WorkDir,Elapsed"
-    shown = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(ids)}", fields)
-    jobs = {}
-    for line in shown.splitlines():
-        id, state, rest = line.split("|", 2)
-        folder, _, elapsed = rest.rpartition("|")
-        # "CANCELLED by 1000"
-        jobs[id] = Job(id, state.split()[0], "", Path(folder), "", elapsed)
-    return jobs
-
-
-def known(ids: Iterable[str], folder: Path) -> dict[str, Job]:
-    """Those of the jobs that Slurm knows and that were submitted from this folder: numbers are used again."""
-    wanted = set(ids)
-    found = {id: job for id, job in queued().items() if id in wanted}
-    found |= accounted(sorted(wanted - set(found)))
-    here = folder.resolve()
-    return {id: job for id, job in found.items() if job.folder.resolve() == here}
+def ended(ids: Iterable[str]) -> set[str]:
+    """Those of the jobs of which accounting tells how they ended; none where there is no accounting."""
+    wanted = ",".join(ids)
+    if not wanted or not has_accounting():
+        return set()
+    shown = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={wanted}", "--format=JobID,State")
+    # "CANCELLED by 1000"
+    states = dict(line.split("|", 1) for line in shown.splitlines())
+    return {id for id, state in states.items() if state.split()[0] not in ACTIVE}
 
 
 def settings() -> dict[str, str]:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from errata import slurm
 from errata.errors import UserError
-from errata.recover import submitted
 
 _PAUSE = 60.0
-# A job is told of by squeue a moment after sbatch has named it.
 _LOOKS = 3
 
 
@@ -28,38 +26,33 @@ class Watch:
 
     folder: Path
     pause: float = _PAUSE
-    # of earlier runs, or known to have ended: of a failed job Snakemake keeps the mark
-    _settled: set[str] = field(default_factory=set)
+    # how often in a row a job was not known that had not ended when it was seen last
     _missed: dict[str, int] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
     def start(self) -> None:
-        """Look from a thread that ends with the process, at the jobs that are submitted from now on."""
-        self._settled |= set(submitted(self.folder).values())
+        """Look from a thread that ends with the process."""
         threading.Thread(target=self._look_on, daemon=True, name="errata-watch").start()
 
     def look(self) -> list[str]:
         """Look once: tell of jobs that cannot start, and give those that are gone.
 
-        A job is gone when Slurm has not known it at three looks in a row, while Snakemake waits for it still: it
-        ended and was forgotten, so that nobody can tell how. That takes a Slurm without accounting, and a Snakemake
-        that slept longer than Slurm remembers.
+        A job is gone when it had not ended and then Slurm does not know it at three looks in a row: it ended and was
+        forgotten, so that nobody can tell Snakemake how. That takes a Slurm without accounting, and a Snakemake that
+        slept longer than Slurm remembers.
         """
-        ids = set(submitted(self.folder).values()) - self._settled
-        if not ids:
-            return []
-        jobs = slurm.known(ids, self.folder)
-        for id, job in jobs.items():
-            if not job.active:
-                self._settled.add(id)
-            if job.state == "PENDING" and job.reason.startswith(slurm.HOPELESS) and id not in self._told:
-                self._told.add(id)
+        jobs = slurm.jobs_of(self.folder)
+        for job in jobs:
+            if job.state == "PENDING" and job.reason.startswith(slurm.HOPELESS) and job.id not in self._told:
+                self._told.add(job.id)
                 _say(
-                    f"job {id} of rule {job.rule} waits, and time alone will not start it: {job.reason}. "
-                    f"See `scontrol show job {id}` and what profiles/slurm asks for."
+                    f"job {job.id} of rule {job.rule} waits, and time alone will not start it: {job.reason}. "
+                    f"See `scontrol show job {job.id}` and what profiles/slurm asks for."
                 )
-        self._missed = {id: self._missed.get(id, 0) + 1 for id in ids - set(jobs)}
-        return sorted(id for id, times in self._missed.items() if times >= _LOOKS)
+        missed = {id: times + 1 for id, times in self._missed.items() if id not in {job.id for job in jobs}}
+        missed = {id: times for id, times in missed.items() if id not in slurm.ended(missed)}
+        self._missed = missed | {job.id: 0 for job in jobs if job.active}
+        return sorted(id for id, times in missed.items() if times >= _LOOKS)
 
     def _look_on(self) -> None:
         while True:
