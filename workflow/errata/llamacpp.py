@@ -14,7 +14,7 @@ class Options(TypedDict, total=False):
     """What is served: a GGUF file under a name on a loopback port.
 
     `parallel` is the number of slots, `context` the tokens of each, `threads` the number of threads (all cores if
-    left out).
+    left out). `cache: false` reads every prompt anew, even one that begins as the slot's last one did.
     """
 
     model: str
@@ -23,6 +23,7 @@ class Options(TypedDict, total=False):
     parallel: int
     context: int
     threads: int
+    cache: bool
 
 
 def main() -> None:
@@ -45,6 +46,7 @@ def main() -> None:
     params.n_parallel = parallel
     params.n_ctx = parallel * options.get("context", DEFAULT_CONTEXT)
     params.cpuparams.n_threads = options.get("threads", len(os.sched_getaffinity(0)))
+    params.cache_prompt = options.get("cache", True)
     params.endpoint_metrics = True
     server = xllamacpp.Server(params)
     print(f"serving {options['alias']} at {server.listening_address}", flush=True)
