@@ -54,8 +54,9 @@ PROMPT = CONFIG["dataset"]["language"] + ("-short" if CONFIG["dataset"]["prompt"
 SHARDS = CONFIG["generate"]["shards"]
 # On one machine servers on the CPU run in turn, since each takes every core there is; those on GPUs run side by side.
 ASKING_THREADS = os.cpu_count() if HARDWARE == "cpu" else max(1, min(8, os.cpu_count() // SHARDS))
-# What only needs the standard library runs in the Python that runs Snakemake.
-PYTHON = sys.executable
+# What only needs the standard library runs in the Python that runs Snakemake. Its path is a parameter of rules, whose
+# change makes their outputs anew: inside the project it is told from there, so that the project can be moved.
+PYTHON = os.path.relpath(sys.executable) if sys.executable.startswith(f"{os.getcwd()}/") else sys.executable
 
 
 def before_jobs():
@@ -211,6 +212,15 @@ def retry_flags():
 
 def remote_code_flag(model):
     return ["--trust-remote-code"] if CONFIG["models"][model]["trust_remote_code"] else []
+
+
+def training_flags(wildcards):
+    """Flags of the training beside its settings; those of a configuration that says nothing stay what they were."""
+    chosen = CONFIG["distributed"]
+    flags = ["--strategy", chosen["strategy"]] if chosen["strategy"] != "ddp" else []
+    flags += ["--processes", chosen["processes"]] if chosen["processes"] else []
+    flags += ["--continuations", chosen["continuations"]] if chosen["continuations"] != 20 else []
+    return remote_code_flag(wildcards.model) + flags
 
 
 def other_splits(wildcards):
