@@ -1,8 +1,6 @@
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from trainers import fake_launch
 
 from errata import llamafactory, train, training_run
+from errata.distributed import World
 from errata.errors import Faults, UserError
+from errata.train import Launch
+from helpers import REPOSITORY
 
 CPU = {"use_cpu": True}
 
@@ -106,8 +108,9 @@ def test_trainer_is_offline_with_caches_of_its_own(tmp_path: Path) -> None:
     variables = llamafactory.offline({"PATH": "/bin", "PYTHONPATH": "/p"}, tmp_path)
     assert variables["HF_HUB_OFFLINE"] == variables["HF_DATASETS_OFFLINE"] == variables["TRANSFORMERS_OFFLINE"] == "1"
     assert variables["HF_DATASETS_CACHE"].startswith(str(tmp_path))
+    assert variables["PYTHONPATH"].split(os.pathsep)[:2] == [str(REPOSITORY / "workflow"), "/p"]
     assert variables["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/bin"
-    stub = Path(variables["PYTHONPATH"].split(os.pathsep)[1])
+    stub = Path(variables["PYTHONPATH"].split(os.pathsep)[2])
     assert (stub / "torchaudio" / "__init__.py").is_file()
 
 
@@ -139,6 +142,18 @@ def test_newest_checkpoint_is_the_newest_complete_one(tmp_path: Path) -> None:
     assert found is not None
     assert found.step == 20
     assert [point.step for point in training_run.checkpoints(tmp_path)] == [9, 20, 100, 120, 140]
+
+
+def test_sealed_checkpoint_has_all_files_in_their_sizes(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, 9, leave_out="rng_state.pth")
+    point = training_run.checkpoints(tmp_path)[0]
+    (point.path / "rng_state_0.pth").write_bytes(b"state")
+    assert training_run.newest_checkpoint(tmp_path) is None, "the other process may still write"
+    training_run.seal(point.path, 2)
+    assert training_run.newest_checkpoint(tmp_path) == point
+    assert training_run.processes_of(point) == 2
+    (point.path / "rng_state_0.pth").write_bytes(b"")
+    assert training_run.newest_checkpoint(tmp_path) is None, "a node lost its power"
 
 
 def test_log_is_cut_to_the_checkpoint(tmp_path: Path) -> None:
@@ -176,67 +191,36 @@ def test_fingerprint_changes_with_what_is_trained(base: Path, dataset: Path) -> 
     assert len(marks) == 4
 
 
-# Stands for `python -m llamafactory.cli train train.yaml`: makes checkpoints, then waits, fails or finishes.
-TRAINER = """
-import json, os, pathlib, sys, time
-out = pathlib.Path("output"); out.mkdir(exist_ok=True)
-done = [int(p.name.split("-")[1]) for p in out.glob("checkpoint-*")]
-print("resumed from", max(done, default=0), flush=True)
-for step in range(max(done, default=0) + 1, 4):
-    with open(out / "trainer_log.jsonl", "a") as log:
-        print(json.dumps({"current_steps": step, "total_steps": 3, "loss": 1.0 / step, "epoch": 1.0,
-                          "remaining_time": "0:00:01"}), file=log)
-    point = out / f"checkpoint-{step}"; point.mkdir()
-    for name in ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        (point / name).touch()
-    (point / "trainer_state.json").write_text(json.dumps({"global_step": step}))
-    if os.environ.get("STOP_AFTER") == str(step):
-        print("ValueError: out of memory"); sys.exit(3)
-    if os.environ.get("HANG_AFTER") == str(step):
-        pathlib.Path("pid").write_text(str(os.getpid())); time.sleep(60)
-time.sleep(float(os.environ.get("PAUSE", "0")))
-if not os.environ.get("NOT_QUANTIZED"):
-    print("Quantizing model to 4 bit with bitsandbytes.")
-(out / "adapter_model.safetensors").write_text("adapter")
-(out / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/abs", "r": 16}))
-(out / "tokenizer.json").touch(); (out / "training_loss.png").touch(); (out / "README.md").touch()
-"""
-
-
 @pytest.fixture
-def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "site" / "llamafactory"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "cli.py").write_text(TRAINER)
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+def launch(tmp_path: Path) -> Launch:
+    return fake_launch(tmp_path)
 
 
-@pytest.mark.usefixtures("trainer")
 class TestTraining:
     def test_progress_shows_new_steps_only(
         self,
         tmp_path: Path,
         base: Path,
         dataset: Path,
+        launch: Launch,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         monkeypatch.setenv("STOP_AFTER", "2")
         with pytest.raises(UserError):
-            train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter")
+            train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter", launch)
         capsys.readouterr()
         monkeypatch.delenv("STOP_AFTER")
-        monkeypatch.setenv("PAUSE", "1.5")
-        train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter")
+        monkeypatch.setenv("PAUSE", "1")
+        train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter", launch)
         shown = capsys.readouterr().err
         assert "resuming after step 2" in shown
         assert "step 3/3, loss 0.333" in shown
         assert "step 2/3" not in shown
 
-    def test_finished_adapter(self, tmp_path: Path, base: Path, dataset: Path) -> None:
+    def test_finished_adapter(self, tmp_path: Path, base: Path, dataset: Path, launch: Launch) -> None:
         work, output = tmp_path / "work", tmp_path / "adapter"
-        train.train(configured({}), base, dataset, work, output)
+        train.train(configured({}), base, dataset, work, output, launch)
         assert sorted(path.name for path in output.iterdir()) == [
             "adapter_config.json",
             "adapter_model.safetensors",
@@ -249,61 +233,55 @@ class TestTraining:
         assert not work.exists()
 
     def test_failure_shows_the_log_and_the_next_run_resumes(
-        self, tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, base: Path, dataset: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         work, output = tmp_path / "work", tmp_path / "adapter"
         monkeypatch.setenv("STOP_AFTER", "2")
         with pytest.raises(UserError, match=r"status 3(.|\n)*out of memory"):
-            train.train(configured({}), base, dataset, work, output)
+            train.train(configured({}), base, dataset, work, output, launch)
         assert not output.exists()
         (work / "output" / "checkpoint-2" / "optimizer.pt").unlink()
         monkeypatch.setenv("STOP_AFTER", "3")
         with pytest.raises(UserError, match="resumed from 1"):
-            train.train(configured({}), base, dataset, work, output)
+            train.train(configured({}), base, dataset, work, output, launch)
         monkeypatch.delenv("STOP_AFTER")
-        train.train(configured({}), base, dataset, work, output)
+        train.train(configured({}), base, dataset, work, output, launch)
         log = [json.loads(line) for line in (output / "trainer_log.jsonl").read_text().splitlines()]
         assert [entry["current_steps"] for entry in log] == [1, 2, 3], "steps after the checkpoint count once"
 
     def test_other_training_starts_anew(
-        self, tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, base: Path, dataset: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         work, output = tmp_path / "work", tmp_path / "adapter"
         monkeypatch.setenv("STOP_AFTER", "2")
         with pytest.raises(UserError):
-            train.train(configured({}), base, dataset, work, output)
+            train.train(configured({}), base, dataset, work, output, launch)
         with pytest.raises(UserError, match="resumed from 0"):
-            train.train(configured({"learning_rate": 1e-3}), base, dataset, work, output)
+            train.train(configured({"learning_rate": 1e-3}), base, dataset, work, output, launch)
+        assert [json.loads(line)["start"] for line in (work / "runs.jsonl").read_text().splitlines()] == [0]
 
     def test_ignored_quantization_is_noticed(
-        self, tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, base: Path, dataset: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("NOT_QUANTIZED", "1")
         with pytest.raises(UserError, match="no QLoRA"):
-            train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter")
-        train.train(configured({"quantization_bit": None}), base, dataset, tmp_path / "work", tmp_path / "adapter")
+            train.train(configured({}), base, dataset, tmp_path / "work", tmp_path / "adapter", launch)
 
-    def test_sigterm_stops_the_trainer_and_keeps_checkpoints(
-        self, tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+    def test_checkpoints_of_another_number_of_gpus_are_kept(
+        self, tmp_path: Path, base: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         work = tmp_path / "work"
-        monkeypatch.setenv("HANG_AFTER", "2")
-        script = (
-            "from pathlib import Path\nfrom errata import train\n"
-            f"train.train({configured({})!r}, Path({str(base)!r}), Path({str(dataset)!r}),"
-            f" Path({str(work)!r}), Path({str(tmp_path / 'adapter')!r}))"
-        )
-        workflow = str(Path(__file__).parents[2] / "workflow")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], workflow])}
-        step = subprocess.Popen([sys.executable, "-c", script], env=environment)
-        for _ in range(400):
-            if (work / "pid").exists() and (work / "pid").read_text():
-                break
-            time.sleep(0.05)
-        step.terminate()
-        assert step.wait(20) == 128 + 15
-        assert not Path(f"/proc/{(work / 'pid').read_text()}").exists()
-        assert [point.step for point in training_run.checkpoints(work / "output")] == [1, 2]
+        work.mkdir()
+        train.prepare(configured({}), base, dataset, work, World(each=4, gpus=4))
+        make_checkpoint(work / "output", 9)
+        training_run.seal(work / "output" / "checkpoint-9", 4)
+        assert train.prepare(configured({}), base, dataset, work, World(each=4, gpus=4)) == 9
+        with pytest.raises(UserError, match="4 processes trained up to here and this job has 3"):
+            train.prepare(configured({}), base, dataset, work, World(each=3, gpus=3))
+        assert training_run.newest_checkpoint(work / "output")
+        assert train.prepare(configured({}), base, dataset, work, World(each=3, gpus=4, chosen=True)) == 0
+        assert not training_run.checkpoints(work / "output")
+        assert "of 4 processes, and distributed.processes now makes 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("job", "processes", "each"), [("128", 8, 16), ("2", 1, 2), ("2", 0, 2), ("4", 8, 1)])

@@ -10,6 +10,7 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
+from errata import distributed
 from errata.errors import Faults
 
 # Sections without free text: `1e-4` is a number there. YAML 1.1, which Snakemake reads, takes it for a string.
@@ -91,6 +92,10 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
                 yield f"{where}.base_url: only engine endpoint has one"
         if "llamacpp" in {model["engine"], model["tuned_engine"]} and config["hardware"] == "cuda":
             yield f"{where}.engine: llamacpp serves on the CPU only; with hardware cuda use vllm"
+    strategy = config["distributed"]["strategy"]
+    if strategy != "ddp" and config["hardware"] == "cpu":
+        yield f"distributed.strategy: {strategy} needs GPUs; with hardware cpu use ddp"
+    yield from distributed.contradictions(strategy, config["train"])
     budgets, bits = set(config["memory_budget_gib"]), {str(each) for each in config["quantize"]["bits"]}
     for unused in sorted(budgets - bits):
         yield f"memory_budget_gib.{unused}: quantize.bits has no {unused}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from errata import distributed
 from errata.checkpoint import STUBS
 from errata.errors import Faults, UserError
 
@@ -42,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "plot_loss": True,
     "report_to": "none",
 }
+PACKAGE = Path(__file__).resolve().parents[1]
 _OURS = "Errata sets it"
 # Keys that cannot be passed through, and why.
 REFUSED = {
@@ -65,6 +67,8 @@ REFUSED = {
     "new_special_tokens_config": "the tuned model keeps the base's tokenizer",
     "resize_vocab": "the tuned model keeps the base's tokenizer",
     "push_to_hub": "nothing is uploaded",
+    "save_only_model": "such a checkpoint cannot be resumed from",
+    "enable_jit_checkpoint": "Errata saves a checkpoint itself when a training is told to stop",
     "use_ray": "the trainer must run where its rule runs",
     "deepspeed_plugin": _OURS,
     "evaluation_strategy": "its name is now eval_strategy",
@@ -92,8 +96,11 @@ def read_settings(text: str) -> dict[str, Any]:
     return settings
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse keys and values that the trainer would ignore, or that are not to be chosen.
+def check_settings(settings: Mapping[str, Any], strategy: str = "ddp") -> None:
+    """Refuse keys and values that the trainer would ignore, that are not to be chosen, or that contradict each other.
+
+    Args:
+        strategy: how several processes share a training.
 
     Raises:
         Faults: all of them at once.
@@ -104,6 +111,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         if value not in allowed:
             hint = " (the trainer calls bitsandbytes so)" if value == "bitsandbytes" else ""
             faults.append(f"train.{key}: {value!r} is not {' or '.join(map(str, allowed))}{hint}")
+    faults += distributed.contradictions(strategy, settings)
     if faults:
         raise Faults("train", faults, "Mend these keys in the configuration.")
 
@@ -129,9 +137,11 @@ def offline(environ: Mapping[str, str], work: Path) -> dict[str, str]:
         "WANDB_MODE": "disabled",
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
+        # the trainer's processes are ours, wherever they are started
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE), environ.get("PYTHONPATH")])),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")]),
     }
     if importlib.util.find_spec("torchaudio") is None:
         # it is imported at every start, and used for sound only; see the stub itself
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [environ.get("PYTHONPATH"), str(STUBS)]))
+        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], str(STUBS)])
     return variables

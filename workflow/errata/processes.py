@@ -22,6 +22,9 @@ def running(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     patience: float = 30.0,
+    ignored: Sequence[signal.Signals] = (),
+    orphaned: signal.Signals = signal.SIGTERM,
+    kept: Sequence[int] = (),
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """Run a command while the block lasts; at its end, however it comes, the whole process group is stopped.
 
@@ -30,6 +33,9 @@ def running(
     Args:
         log: output and errors of the command are appended to it.
         patience: seconds that it has to end by itself once it is told to.
+        ignored: signals that the command and its children ignore unless they say otherwise.
+        orphaned: what the command gets from the kernel when this process is killed without a chance to clean up.
+        kept: file descriptors that the command inherits.
     """
     with orderly_end():
         with log.open("ab") as output:
@@ -42,7 +48,8 @@ def running(
                 env=environment,
                 # a session of its own, so that a signal reaches it through us only, and its children with it
                 start_new_session=True,
-                preexec_fn=partial(_die_with_parent, os.getpid()),
+                pass_fds=kept,
+                preexec_fn=partial(_prepare, os.getpid(), orphaned, ignored),
             )
         try:
             yield process
@@ -133,10 +140,16 @@ def _terminate(signum: int, _frame: object) -> None:
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent(parent: int) -> None:
-    """In the child, on Linux: the kernel ends it when the step is killed without a chance to clean up."""
+def _prepare(parent: int, orphaned: signal.Signals, ignored: Sequence[signal.Signals]) -> None:
+    for each in ignored:
+        signal.signal(each, signal.SIG_IGN)
+    die_with_parent(parent, orphaned)
+
+
+def die_with_parent(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
+    """In the child, on Linux: the kernel sends it a signal when its parent is killed without a chance to clean up."""
     if _LIBC is None:
         return
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:
-        os._exit(1)  # the step was killed before the kernel was told
+        os._exit(1)  # the parent was killed before the kernel was told

@@ -3,28 +3,51 @@
 import argparse
 import json
 import os
-import subprocess
-import sys
+import signal
 import time
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from errata import distributed
+from errata.continuation import (
+    DEADLINE,
+    FAILED,
+    FINISHED,
+    LOCK,
+    RUNS,
+    TERMINATED,
+    Deadline,
+    Runs,
+    alone,
+    job_deadline,
+    requeue,
+)
+from errata.distributed import World, last_words
 from errata.errors import UserError
 from errata.files import read_json, write_text
 from errata.folders import remove, whole
 from errata.llamafactory import DEFAULTS, check_settings, offline, read_settings, to_yaml
-from errata.processes import running, tail
+from errata.processes import running
+from errata.supervise import listening, say, supervise
 from errata.training_run import (
     COPIED,
+    STOP,
+    STOPPED,
+    TRAINING,
     checkpoints,
     cut_log,
     fingerprint,
     longer_than,
     newest_checkpoint,
+    processes_of,
+    stopped_at,
     validation_rows,
 )
+
+GRACE, CONTINUATIONS = 25.0, 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,14 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--settings", default="{}", help="JSON object of LLaMA-Factory keys, laid over ours")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--strategy", choices=distributed.STRATEGIES, default="ddp", help="of several processes")
+    parser.add_argument("--processes", type=int, help="trainer processes a node; without it one for each GPU")
+    parser.add_argument("--grace", type=float, default=GRACE, help="seconds for a checkpoint after SIGTERM")
+    parser.add_argument("--margin", type=float, help="seconds before the end of a Slurm job at which to save and go on")
+    parser.add_argument("--continuations", type=int, default=CONTINUATIONS, help="how often to go on in a next job")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints of an unfinished training")
     parser.add_argument("--output", type=Path, required=True, help="folder of the adapter")
 
 
 def run(arguments: argparse.Namespace) -> None:
     settings = read_settings(arguments.settings)
-    check_settings(settings)
+    check_settings(settings, arguments.strategy)
     rows = read_rows(arguments.dataset)
+    hardware = hardware_settings()
+    on_cpu = "use_cpu" in hardware
+    world = distributed.world(os.environ, arguments.processes, gpus())
+    shared = distributed.settings(arguments.strategy, settings, world.processes, on_cpu=on_cpu)
     configuration = configure(
         settings,
         base=arguments.base,
@@ -52,12 +84,22 @@ def run(arguments: argparse.Namespace) -> None:
         stage=arguments.stage,
         seed=arguments.seed,
         trust_remote_code=arguments.trust_remote_code,
-        hardware=hardware_settings(),
+        hardware={**hardware, **shared},
     )
     cut = longer_than(rows, configuration["cutoff_len"], arguments.base)
     if cut:
-        _say(f"{cut} of {len(rows)} rows are longer than cutoff_len and lose their end: raise train.cutoff_len")
-    train(configuration, arguments.base, arguments.dataset, arguments.work, arguments.output, gpus())
+        say(f"{cut} of {len(rows)} rows are longer than cutoff_len and lose their end: raise train.cutoff_len")
+    if world.processes > 1:
+        say(f"{world.processes} processes on {world.nodes} node{'s' * (world.nodes > 1)}, {arguments.strategy}")
+    launch = Launch(
+        distributed.command(world, os.environ),
+        world,
+        distributed.environment(arguments.strategy, world, on_cpu=on_cpu),
+        grace=arguments.grace,
+        deadline=job_deadline(os.environ, arguments.margin, time.time()),
+        continuations=arguments.continuations,
+    )
+    train(configuration, arguments.base, arguments.dataset, arguments.work, arguments.output, launch)
 
 
 def read_rows(dataset: Path) -> list[dict[str, Any]]:
@@ -78,7 +120,7 @@ def read_rows(dataset: Path) -> list[dict[str, Any]]:
 
 
 def gpus() -> int:
-    """How many GPUs the trainer sees; LLaMA-Factory starts a process on each."""
+    """How many GPUs the trainer sees."""
     import torch
 
     return int(torch.cuda.device_count())
@@ -140,29 +182,121 @@ def threads_each(processes: int) -> int:
     return max(1, threads // max(1, processes))
 
 
-def train(
-    configuration: dict[str, Any], base: Path, dataset: Path, work: Path, output: Path, processes: int = 1
-) -> None:
+@dataclass(frozen=True)
+class Launch:
+    """How the trainer is started, and what ends it.
+
+    Attributes:
+        command: run in the work folder.
+        world: the processes that it starts.
+        environment: variables on top of ours.
+        grace: seconds for a checkpoint after SIGTERM.
+        deadline: the end of the job's time.
+        continuations: how often a training may go on in a next job.
+    """
+
+    command: Sequence[str]
+    world: World = field(default_factory=World)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    grace: float = GRACE
+    deadline: Deadline | None = None
+    continuations: int = CONTINUATIONS
+
+
+def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, output: Path, launch: Launch) -> None:
     """Train, from the newest complete checkpoint in `work` if that belongs to this very training.
 
     Args:
         base: the checkpoint's folder.
         work: keeps checkpoints until the training is finished, then it is removed.
         output: folder of the finished adapter, with log, loss curve and the trainer's configuration.
-        processes: how many processes share the job's threads.
 
     Raises:
-        UserError: the trainer failed; with the end of its log.
+        UserError: the trainer failed, with the end of its log; another training uses `work`; the job's time is over
+            and there is no next one.
+        SystemExit: SIGTERM or SIGINT came; the next run goes on from the checkpoint that was saved.
     """
+    with alone(work) as lock:
+        start = prepare(configuration, base, dataset, work, launch.world)
+        runs = Runs(work / RUNS)
+        runs.begin(start)
+        made, log = work / "output", work / "train.log"
+        environment = {
+            **offline(os.environ, work),
+            "OMP_NUM_THREADS": str(threads_each(launch.world.each)),
+            **launch.environment,
+        }
+        say(f"LLaMA-Factory is starting; its output goes to {log}")
+        trainer = running(
+            launch.command,
+            log,
+            cwd=work,
+            environment=environment,
+            patience=1.0,  # it had its time before
+            # torchrun has to outlive what Slurm sends to every process: its workers save a checkpoint then
+            ignored=[signal.SIGTERM] if launch.world.launched else [],
+            # with several nodes it is srun, which takes the other nodes' processes along
+            orphaned=signal.SIGKILL if launch.world.nodes == 1 else signal.SIGTERM,
+            kept=[lock],
+        )
+        with trainer as process:
+            ending = supervise(process, work, made / "trainer_log.jsonl", grace=launch.grace, deadline=launch.deadline)
+        stopped, newest = stopped_at(work), newest_checkpoint(made)
+        end = newest.step if newest else 0
+        if stopped or (ending.why and process.returncode != 0):
+            runs.end(end, ending.why or TERMINATED)
+            say(stop_message(end, stopped, work))
+            if ending.why == DEADLINE:
+                next_job(runs, start, end, launch.continuations, work)
+            raise SystemExit(128 + (ending.signal or signal.SIGTERM))
+        if process.returncode != 0:
+            runs.end(end, FAILED)
+            raise UserError(
+                f"LLaMA-Factory failed with status {process.returncode}. The end of {log}:\n{last_words(log)}"
+            )
+        runs.end(end, FINISHED)
+        check_result(configuration, made, log)
+        with whole(output) as folder:
+            for pattern in COPIED:
+                for path in made.glob(pattern):
+                    (folder / path.name).write_bytes(path.read_bytes())
+            (folder / "train.yaml").write_bytes((work / "train.yaml").read_bytes())
+            portable = read_json(folder / "adapter_config.json") | {"base_model_name_or_path": str(base)}
+            write_text(folder / "adapter_config.json", json.dumps(portable, indent=2) + "\n")
+        empty(work)
+        (work / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # the next one may be in there already
+            work.rmdir()
+
+
+def prepare(configuration: Mapping[str, Any], base: Path, dataset: Path, work: Path, world: World) -> int:
+    """Make the work folder ready; give the step after which the training goes on, 0 for the beginning.
+
+    Raises:
+        UserError: the checkpoint there is of another number of GPUs.
+    """
+    made, written = work / "output", work / "fingerprint"
     mark = fingerprint(configuration, dataset, base)
-    made = work / "output"
-    if not (work / "fingerprint").is_file() or (work / "fingerprint").read_text(encoding="utf-8") != mark:
+    if not written.is_file() or written.read_text(encoding="utf-8") != mark:
         if checkpoints(made):
-            _say("the checkpoints there belong to another training (settings, data or base changed): starting anew")
-        remove(work)
-    work.mkdir(parents=True, exist_ok=True)
-    write_text(work / "fingerprint", mark)
+            say("the checkpoints there belong to another training (settings, data or base changed): starting anew")
+        empty(work)
+    write_text(written, mark)
     resumed = newest_checkpoint(made)
+    if resumed and processes_of(resumed) != world.processes:
+        before, now = processes_of(resumed), world.processes
+        # other batches: its steps and its place in the data would be wrong
+        if not world.chosen:
+            raise UserError(
+                f"{resumed.path}: {before} processes trained up to here and this job has {now}, whose batches would be "
+                f"others. Run again on {before} GPUs, or delete {work} to start anew on {now}."
+            )
+        say(
+            f"the checkpoints there are of {before} processes, and distributed.processes now makes {now}: starting anew"
+        )
+        empty(work)
+        write_text(written, mark)
+        resumed = None
     if resumed is None:
         remove(made)
     else:
@@ -170,68 +304,72 @@ def train(
         for incomplete in checkpoints(made):
             if incomplete.step > resumed.step:
                 remove(incomplete.path)
-        _say(f"resuming after step {resumed.step}")
+        say(f"resuming after step {resumed.step}")
+    for name in (STOP, TRAINING, STOPPED, "train.log"):
+        remove(work / name)
     write_text(work / "train.yaml", to_yaml(configuration))
-    log = work / "train.log"
-    remove(log)
-    command = [sys.executable, "-m", "llamafactory.cli", "train", "train.yaml"]
-    environment = {**offline(os.environ, work), "OMP_NUM_THREADS": str(threads_each(processes))}
-    _say(f"LLaMA-Factory is starting; its output goes to {log}")
-    with running(command, log, cwd=work, environment=environment) as process:
-        _follow(process, made / "trainer_log.jsonl")
-        status = process.wait()
-    if status != 0:
-        raise UserError(f"LLaMA-Factory failed with status {status}. The end of {log}:\n{tail(log)}")
-    check_result(configuration, made, log)
-    with whole(output) as folder:
-        for pattern in COPIED:
-            for path in made.glob(pattern):
-                (folder / path.name).write_bytes(path.read_bytes())
-        (folder / "train.yaml").write_bytes((work / "train.yaml").read_bytes())
-        portable = read_json(folder / "adapter_config.json") | {"base_model_name_or_path": str(base)}
-        write_text(folder / "adapter_config.json", json.dumps(portable, indent=2) + "\n")
-    remove(work)
+    return resumed.step if resumed else 0
+
+
+def empty(work: Path) -> None:
+    """Remove everything from the work folder but its lock, which is held."""
+    for path in work.iterdir():
+        if path.name != LOCK:
+            remove(path)
+
+
+def stop_message(step: int, stopped: tuple[int, int] | None, work: Path) -> str:
+    """What is left of a training that was told to stop."""
+    if stopped:
+        return (
+            f"stopped at step {stopped[0]} of {stopped[1]}; "
+            f"a checkpoint is kept in {work}, the next run goes on from there"
+        )
+    where = f"after step {step}" if step else "from the beginning"
+    return f"stopped before a checkpoint could be saved; the next run goes on {where}"
+
+
+def next_job(runs: Runs, start: int, end: int, limit: int, work: Path) -> NoReturn:
+    """Have Slurm run this job once more, now that its time is over; then wait until Slurm ends it.
+
+    Raises:
+        UserError: no progress, too many jobs, or Slurm refuses.
+    """
+    if end <= start:
+        raise UserError(
+            f"No progress in the time given: the job's time ended before a step after step {start} could be saved. "
+            "Raise `runtime` of rule train in the profile, or lower train.save_steps or the batch size, and run again: "
+            f"{work} keeps what there is."
+        )
+    if runs.continuations > limit:
+        raise UserError(
+            f"This training went on in {limit} jobs (distributed.continuations) and is not finished. Raise `runtime` "
+            f"of rule train in the profile, delete {runs.path}, which counts them, and run again: it goes on after "
+            f"step {end}."
+        )
+    job = os.environ["SLURM_JOB_ID"]
+    with listening() as told:
+        refused = requeue(job)
+        if refused:
+            raise UserError(
+                f"The job's time is over and Slurm does not requeue job {job} ({refused}). "
+                f"The next run goes on after step {end}."
+            )
+        count = f"{runs.continuations} of {limit}"
+        say(f"the job's time is over: job {job} is requeued and goes on after step {end} ({count})")
+        for _ in range(600):
+            if told.signal:
+                raise SystemExit(128 + told.signal)
+            time.sleep(0.5)
+    raise UserError(f"Slurm requeued job {job} but did not end it. The next run goes on after step {end}.")
 
 
 def check_result(configuration: Mapping[str, Any], made: Path, log: Path) -> None:
     """Raise a UserError if the trainer ended well without doing what it was told."""
     if not (made / "adapter_model.safetensors").is_file():
-        raise UserError(f"LLaMA-Factory wrote no adapter_model.safetensors. The end of {log}:\n{tail(log)}")
+        raise UserError(f"LLaMA-Factory wrote no adapter_model.safetensors. The end of {log}:\n{last_words(log)}")
     bits = configuration.get("quantization_bit")
     if bits and f"Quantizing model to {bits} bit" not in log.read_text(encoding="utf-8", errors="replace"):
         raise UserError(
             f"LLaMA-Factory ignored quantization_bit: {bits}, so this was no QLoRA. Check train.quantization_method."
         )
-
-
-def _follow(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Show what the trainer logs until it ends. Its own estimate of the time left is wrong after a resumption."""
-    shown = _last_entry(log)
-    first: tuple[int, float] | None = None
-    while process.poll() is None:
-        time.sleep(1.0)
-        entry = _last_entry(log)
-        if entry is None or entry == shown:
-            continue
-        shown, step, now = entry, entry["current_steps"], time.monotonic()
-        first = first or (step, now)
-        parts = [f"step {step}/{entry['total_steps']}"]
-        parts += [f"{name.replace('_', ' ')} {entry[name]:.3f}" for name in ("loss", "eval_loss") if name in entry]
-        if step > first[0]:
-            pace = (now - first[1]) / (step - first[0])
-            left = timedelta(seconds=round(pace * (entry["total_steps"] - step)))
-            parts += [f"{pace:.1f} s a step", f"{left} left"]
-        _say(", ".join(parts))
-
-
-def _last_entry(log: Path) -> dict[str, Any] | None:
-    """The last line of the trainer's log; None while it is not there or just being written."""
-    try:
-        entry = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
-def _say(text: str) -> None:
-    print(f"train: {text}", file=sys.stderr, flush=True)

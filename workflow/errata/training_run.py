@@ -29,8 +29,12 @@ COPIED = (
     "train_results.json",
     "training_*.png",
 )
-# The trainer's state comes last, so a checkpoint that has it is complete.
-_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
+# What step and trainer tell each other by, in the work folder: save and stop; steps are being made; stopped so.
+STOP, TRAINING, STOPPED = "stop", "training", "stopped.json"
+# In a checkpoint, written when all processes have written theirs: how many they are, and the files with their sizes.
+SEAL = "complete.json"
+# Of checkpoints of one process without a seal: its state comes last, so that one that has it is complete.
+_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 _STATE = "trainer_state.json"
 
 
@@ -51,12 +55,48 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def _is_complete(point: Checkpoint) -> bool:
-    try:
-        state = json.loads((point.path / _STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    state = _read(point.path / _STATE)
+    if state is None or state.get("global_step") != point.step:
         return False
-    files = all((point.path / name).is_file() for name in _NEEDED) and any(point.path.glob("rng_state*.pth"))
-    return files and isinstance(state, dict) and state.get("global_step") == point.step
+    files = (_read(point.path / SEAL) or {}).get("files")
+    if not isinstance(files, dict):
+        return all((point.path / name).is_file() for name in _NEEDED)
+    # sizes too: a node that loses its power may keep the names of files and not what is in them
+    return all(_size(point.path / name) == size for name, size in files.items())
+
+
+def seal(folder: Path, processes: int) -> None:
+    """Mark a checkpoint as complete, once all processes of the trainer have written theirs."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
+    write_text(folder / SEAL, json.dumps({"processes": processes, "files": sizes}) + "\n")
+
+
+def processes_of(point: Checkpoint) -> int:
+    """How many processes wrote a checkpoint."""
+    return int((_read(point.path / SEAL) or {}).get("processes", 1))
+
+
+def stopped_at(work: Path) -> tuple[int, int] | None:
+    """The step at which the trainer stopped because it was told to, and all its steps; None if it did not."""
+    told = _read(work / STOPPED)
+    return None if told is None else (int(told["step"]), int(told["total"]))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is none, or a torn one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def cut_log(log: Path, step: int) -> None:

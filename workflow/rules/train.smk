@@ -24,7 +24,7 @@ rule train:
         template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
         settings=json.dumps(CONFIG["train"], sort_keys=True),
         seed=CONFIG["generate"]["seed"],
-        remote=lambda wildcards: remote_code_flag(wildcards.model),
+        remote=training_flags,
         # checkpoints of a training under way: outside the outputs, which a failed job loses
         work=lambda wildcards: f"results/{wildcards.model}/checkpoints/{wildcards.strategy}",
     message:

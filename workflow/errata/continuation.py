@@ -1,0 +1,189 @@
+"""A training that takes several jobs: its lock, the end of the job's time, its runs, and the next job."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import FileIO
+from pathlib import Path
+
+from errata.errors import UserError
+from errata.files import cannot_write, read_jsonl, write_jsonl
+
+# Why a run ended; one that was killed could not say.
+FINISHED, FAILED, TERMINATED, DEADLINE, KILLED = "finished", "failed", "terminated", "deadline", ""
+LOCK, RUNS = "lock", "runs.jsonl"
+# Runs in a row that may be killed without a checkpoint beyond the one they started from.
+KILLS = 3
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The end of the job's time.
+
+    Attributes:
+        end: Unix time.
+        margin: seconds before it at which the training is told to save a checkpoint.
+    """
+
+    end: float
+    margin: float
+
+    def due(self, now: float, pace: float = 0.0) -> bool:
+        """Whether it is time to stop.
+
+        Args:
+            pace: seconds that a step takes: the checkpoint comes at the end of one.
+        """
+        return now >= self.end - max(self.margin, 2 * pace)
+
+
+def job_deadline(environ: Mapping[str, str], margin: float | None, now: float) -> Deadline | None:
+    """When Slurm will end this job; None outside Slurm, or where it has no limit.
+
+    Args:
+        margin: seconds; None for 180, or a tenth of the job's time where that is less.
+        now: Unix time.
+    """
+    job = environ.get("SLURM_JOB_ID")
+    if not job:
+        return None
+    end = _number(environ.get("SLURM_JOB_END_TIME")) or _end_by_squeue(job, environ)
+    if not end or end > now + 300 * 86400:  # Slurm gives a job without limit a year
+        return None
+    start = _number(environ.get("SLURM_JOB_START_TIME")) or now
+    return Deadline(end, min(180.0, 0.1 * max(0.0, end - start)) if margin is None else margin)
+
+
+def _number(text: str | None) -> float:
+    return float(text) if text and text.isdecimal() else 0.0
+
+
+def _end_by_squeue(job: str, environ: Mapping[str, str]) -> float:
+    command = ["squeue", "--noheader", "--job", job, "--format", "%e"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env={**environ, "SLURM_TIME_FORMAT": "standard"}
+        )
+        return datetime.fromisoformat(done.stdout.split()[0]).timestamp()
+    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):  # N/A among them
+        return 0.0
+
+
+def requeue(job: str) -> str:
+    """Put this job back into the queue; gives why Slurm refuses, nothing if it does not."""
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr or done.stdout).strip() or f"status {done.returncode}"
+
+
+@dataclass
+class Runs:
+    """The runs of one training, a line each in the work folder."""
+
+    path: Path
+    _rows: list[dict[str, object]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            self._rows = list(read_jsonl(self.path))
+
+    @property
+    def continuations(self) -> int:
+        """How many runs were ended by the end of their job's time."""
+        return sum(row.get("why") == DEADLINE for row in self._rows)
+
+    def begin(self, step: int) -> None:
+        """Note a run that starts after `step`.
+
+        Raises:
+            UserError: the last runs started there too and were killed before their first checkpoint.
+        """
+        last = self._rows[-KILLS:]
+        if len(last) == KILLS and all(row.get("start") == step and row.get("why") == KILLED for row in last):
+            raise UserError(
+                f"{self.path}: {KILLS} runs in a row started after step {step} and were killed before they saved a "
+                "checkpoint. Give the job more time or memory (rule train in the profile) or lower train.save_steps; "
+                f"then delete {self.path} to go on from step {step}, or {self.path.parent} to start anew."
+            )
+        where = {"host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
+        self._rows.append({"start": step, "end": None, "why": KILLED, "began": round(time.time()), **where})
+        self._write()
+
+    def end(self, step: int, why: str) -> None:
+        """Note how this run ended, with its newest checkpoint at `step`."""
+        self._rows[-1] |= {"end": step, "why": why, "ended": round(time.time())}
+        self._write()
+
+    def _write(self) -> None:
+        write_jsonl(self.path, self._rows)
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[int]:
+    """Keep a work folder to this process, and to the children that inherit the file descriptor this gives.
+
+    Raises:
+        UserError: another process trains there, be it one that outlived its step.
+    """
+    file = _locked(work)
+    try:
+        yield file.fileno()
+    finally:
+        file.close()
+
+
+def _locked(work: Path) -> FileIO:
+    path = work / LOCK
+    for _ in range(10):
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            # inherited by the trainer, which may outlive this process
+            file = path.open("ab+", buffering=0)
+        except FileNotFoundError:
+            continue  # another one removed the folder at this very moment
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                file.close()
+                raise UserError(
+                    f"{work}: another training uses this folder: {_holder(path)}. "
+                    "Wait for it or stop it, then run again."
+                ) from error
+            print(f"train: {path}: this file system has no locks ({error.strerror})", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                _sign(file)
+                return file
+        file.close()  # another one finished and removed it meanwhile
+    raise UserError(f"{path}: it is made and removed all the time. Stop the other trainings and run again.")
+
+
+def _sign(file: FileIO) -> None:
+    owner = {"host": socket.gethostname(), "process": os.getpid(), "job": os.environ.get("SLURM_JOB_ID")}
+    os.ftruncate(file.fileno(), 0)
+    file.write(json.dumps(owner).encode() + b"\n")
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, as its file says."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        job = f", Slurm job {owner['job']}" if owner["job"] else ""
+        return f"process {owner['process']} on {owner['host']}{job}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its lock file does not say which"
