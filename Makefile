@@ -7,9 +7,10 @@ CORES ?= all
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench lock clean
+.PHONY: help setup demo check test bench lock clean
 
 help:
+	@echo "make setup  Snakemake and its Slurm plugin in .venv; the rest is installed when it is needed"
 	@echo "make demo   from raw questions to results/leaderboard.csv and results/report.html, on a laptop"
 	@echo "make check  format, lint, types, unit tests and dry runs (under 3 minutes)"
 	@echo "make test   check, and the real thing end to end"
@@ -26,6 +27,8 @@ $(VENV)/.ready: pyproject.toml
 $(VENV)/.ready-dev: $(VENV)/.ready
 	$(BIN)/python -m pip install -qq --editable '.[dev]'
 	touch $@
+
+setup: $(VENV)/.ready
 
 demo: $(VENV)/.ready
 	$(SNAKEMAKE)

@@ -5,57 +5,20 @@ import re
 import signal
 import subprocess
 import sys
-from collections import Counter
-from pathlib import Path
 
 import pytest
+from answering import ANSWERS, ask, everything_was_asked_once, finished, servers, unask
 from lab import Lab, command, wait_until
-from project import MODEL, Project
-
-from helpers import read_jsonl
+from project import Project
 
 pytestmark = pytest.mark.slow
-
-ANSWERS = f"{MODEL}/answers/train.jsonl"
 
 
 @pytest.fixture
 def unasked(copied: Project) -> Project:
     """The whole run without the answers of one split."""
-    for name in ["answers/train.jsonl", "answers/train.summary.json", "journal/answer-base-train.jsonl"]:
-        copied.path(name).unlink()
+    unask(copied)
     return copied
-
-
-def ask(project: Project, *more: str, **variables: str) -> "subprocess.Popen[bytes]":
-    return project.start(*more, "--rerun-triggers", "mtime", "--", ANSWERS, **variables)
-
-
-def finished(project: Project) -> int:
-    """Completions that are in the journal."""
-    journal = project.path("journal/answer-base-train.jsonl")
-    return journal.read_bytes().count(b'"digest"') if journal.exists() else 0
-
-
-def everything_was_asked_once(project: Project) -> None:
-    answers = read_jsonl(project.folder / ANSWERS)
-    assert len(answers) == len({(row["id"], row["question"]) for row in answers}) == 48
-    journal = read_jsonl(project.path("journal/answer-base-train.jsonl"))
-    digests = Counter(row["digest"] for row in journal if "digest" in row)
-    assert len(digests) == 48
-    assert set(digests.values()) == {1}
-
-
-def servers(folder: Path) -> list[int]:
-    """Processes of this project's model servers."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"errata.llamacpp" in (process / "cmdline").read_bytes() and (process / "cwd").readlink() == folder:
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_a_cancelled_job_leaves_no_server_and_is_submitted_again(lab: Lab, unasked: Project) -> None:

@@ -1,0 +1,48 @@
+"""Jobs that ask a model: started, looked at, and found to have asked everything once."""
+
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from project import MODEL, Project
+
+from helpers import read_jsonl
+
+ANSWERS = f"{MODEL}/answers/train.jsonl"
+
+
+def unask(project: Project) -> None:
+    """Forget the answers of one split."""
+    for name in ["answers/train.jsonl", "answers/train.summary.json", "journal/answer-base-train.jsonl"]:
+        project.path(name).unlink()
+
+
+def ask(project: Project, *more: str, **variables: str) -> "subprocess.Popen[bytes]":
+    return project.start(*more, "--rerun-triggers", "mtime", "--", ANSWERS, **variables)
+
+
+def finished(project: Project) -> int:
+    """Completions that are in the journal."""
+    journal = project.path("journal/answer-base-train.jsonl")
+    return journal.read_bytes().count(b'"digest"') if journal.exists() else 0
+
+
+def everything_was_asked_once(project: Project) -> None:
+    answers = read_jsonl(project.folder / ANSWERS)
+    assert len(answers) == len({(row["id"], row["question"]) for row in answers}) == 48
+    journal = read_jsonl(project.path("journal/answer-base-train.jsonl"))
+    digests = Counter(row["digest"] for row in journal if "digest" in row)
+    assert len(digests) == 48
+    assert set(digests.values()) == {1}
+
+
+def servers(folder: Path) -> list[int]:
+    """Processes of this project's model servers."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"errata.llamacpp" in (process / "cmdline").read_bytes() and (process / "cwd").readlink() == folder:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
