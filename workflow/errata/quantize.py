@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from errata import weights
+from errata import devices, weights
 from errata.checkpoint import copy_tokenizer
 from errata.errors import UserError
 from errata.fetch import check_checkpoint
@@ -135,7 +135,8 @@ def quantize(
     prepare_environment(os.environ, os.cpu_count() or 1, threads)
     # its own bars are left out where it finds itself under test and without a terminal; they took a tenth of the time
     os.environ.setdefault("PYTEST_CURRENT_TEST", "no bars")
-    with whole(output) as folder:
+    with devices.reserved(None) as visible, whole(output) as folder:
+        os.environ.update(visible)
         log = folder.parent.resolve() / "gptqmodel.log"
         checkpoint, folder = checkpoint.resolve(), folder.resolve()
         # GPTQModel draws its progress with thousands of half lines, terminal or not, and writes a folder `logs` where
