@@ -21,17 +21,21 @@ def ask(project: Project, *more: str, **variables: str) -> "subprocess.Popen[byt
     return project.start(*more, "--rerun-triggers", "mtime", "--", ANSWERS, **variables)
 
 
+def journals(project: Project) -> list[Path]:
+    """Of the answers, one a part."""
+    return sorted(project.path("journal").glob("answer-base-train*.jsonl"))
+
+
 def finished(project: Project) -> int:
-    """Completions that are in the journal."""
-    journal = project.path("journal/answer-base-train.jsonl")
-    return journal.read_bytes().count(b'"digest"') if journal.exists() else 0
+    """Completions that are in the journals."""
+    return sum(path.read_bytes().count(b'"digest"') for path in journals(project))
 
 
 def everything_was_asked_once(project: Project) -> None:
     answers = read_jsonl(project.folder / ANSWERS)
     assert len(answers) == len({(row["id"], row["question"]) for row in answers}) == 48
-    journal = read_jsonl(project.path("journal/answer-base-train.jsonl"))
-    digests = Counter(row["digest"] for row in journal if "digest" in row)
+    rows = [row for path in journals(project) for row in read_jsonl(path)]
+    digests = Counter(row["digest"] for row in rows if "digest" in row)
     assert len(digests) == 48
     assert set(digests.values()) == {1}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from answering import unask
 from lab import Lab, command, install, wait_until, why_not
 from project import Project
 
@@ -64,6 +65,13 @@ def copied(tmp_path: Path, whole: Project) -> Iterator[Project]:
     project = whole.copy(tmp_path / "errata")
     yield project
     project.stop()
+
+
+@pytest.fixture
+def unasked(copied: Project) -> Project:
+    """The whole run without the answers of one split."""
+    unask(copied)
+    return copied
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from answering import ANSWERS, ask, everything_was_asked_once, finished, servers, unask
+from answering import ANSWERS, ask, everything_was_asked_once, finished, servers
 from lab import Lab, command, wait_until
 from project import Project
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def unasked(copied: Project) -> Project:
-    """The whole run without the answers of one split."""
-    unask(copied)
-    return copied
 
 
 def test_a_cancelled_job_leaves_no_server_and_is_submitted_again(lab: Lab, unasked: Project) -> None:

@@ -14,18 +14,12 @@ ADAPTER = f"{MODEL}/adapter/self"
 STEPS = 40
 
 
-@pytest.fixture
-def training(copied: Project) -> Project:
-    """The whole run with a longer training in its configuration, which is to be made."""
-    lengthen(copied, STEPS)
-    return copied
-
-
 def lengthen(project: Project, steps: int, more: str = "") -> None:
     path = project.folder / "config" / "config.yaml"
     text = path.read_text()
     assert "max_steps: 3\n" in text
-    path.write_text(text.replace("max_steps: 3\n", f"max_steps: {steps}\n  save_steps: 4\n  logging_steps: 1\n") + more)
+    settings = f"max_steps: {steps}\n  save_steps: 4\n  logging_steps: 1\n  cutoff_len: 64\n"
+    path.write_text(text.replace("max_steps: 3\n", settings).replace("batch_size: 2", "batch_size: 1") + more)
 
 
 def step(project: Project) -> int:
@@ -58,49 +52,63 @@ def whole_log(project: Project, steps: int = STEPS) -> None:
     assert [entry["current_steps"] for entry in entries if "loss" in entry] == list(range(1, steps + 1))
 
 
-def test_a_training_goes_on_after_requeue_preemption_and_the_failure_of_its_node(lab: Lab, training: Project) -> None:
-    main = training.start("--", ADAPTER, ERRATA_GPU_PARTITION="spot")
+def test_a_training_goes_on_after_requeue_preemption_and_the_failure_of_its_node(lab: Lab, copied: Project) -> None:
+    lengthen(copied, STEPS)
+    main = copied.start("--", ADAPTER, ERRATA_GPU_PARTITION="spot")
     job = running(lab)
-    reaches(training, 4)
+    reaches(copied, 4)
     command("scontrol", "requeue", job)
     wait_until(lambda: lab.job(job)["Restarts"] == "1" and lab.job(job)["JobState"] == "RUNNING", 60)
-    reached = step(training)
-    reaches(training, reached + 4)
-    assert resumed(training) == reached
+    reached = step(copied)
+    reaches(copied, reached + 4)
+    assert resumed(copied) == reached
 
+    node = lab.job(job)["NodeList"]
     # someone with more right to the node needs it
-    urgent = command("sbatch", "--parsable", "-p", "gpu", "-w", "gpu1", "--gpus=a100:8", "--wrap", "sleep 2").strip()
+    urgent = command("sbatch", "--parsable", "-p", "gpu", "-w", node, "--gpus=a100:8", "--wrap", "sleep 2").strip()
     wait_until(lambda: lab.job(urgent)["JobState"] in ("RUNNING", "COMPLETED"), 60)
     wait_until(lambda: lab.job(job)["Restarts"] == "2" and lab.job(job)["JobState"] == "RUNNING", 60)
     # told by SIGTERM, it saved where it was
-    reached = step(training)
-    reaches(training, reached + 4)
-    assert resumed(training) == reached
+    reached = step(copied)
+    reaches(copied, reached + 4)
+    assert resumed(copied) == reached
 
-    lab.kill_node("gpu1")
-    wait_until(lambda: lab.job(job)["JobState"] == "PENDING", 60)
-    lab.start_node("gpu1")
-    assert main.wait(240) == 0, training.log.read_text()[-6000:]
+    node = lab.job(job)["NodeList"]
+    lab.kill_node(node)
+    wait_until(lambda: lab.job(job)["Restarts"] == "3", 60)
+    lab.start_node(node)
+    assert main.wait(240) == 0, copied.log.read_text()[-6000:]
     assert lab.job(job)["Restarts"] == "3"
     # one job all the time: Snakemake submitted nothing anew
-    assert len(lab.jobs()) == int(job) + 1 - int(lab.jobs()[0]["id"])
-    whole_log(training)
+    assert [each["id"] for each in lab.jobs() if each["comment"].startswith("rule_train")][-1] == job
+    whole_log(copied)
 
 
-def test_a_training_longer_than_its_job_goes_on_in_the_next_by_itself(lab: Lab, training: Project) -> None:
+def test_a_training_longer_than_its_job_goes_on_in_the_next_by_itself(lab: Lab, copied: Project) -> None:
     """On two processes, by torchrun and gloo."""
-    path = training.folder / "config" / "config.yaml"
-    path.write_text(path.read_text().replace("max_steps: 40", "max_steps: 120") + "distributed: {processes: 2}\n")
-    main = training.start("--", ADAPTER, ERRATA_MAX_HOURS="0.017")
+    lengthen(copied, 120, "distributed: {processes: 2}\n")
+    main = copied.start("--", ADAPTER, ERRATA_MAX_HOURS="0.017")
     job = running(lab)
     assert lab.job(job)["TimeLimit"] == "00:01:00"
     began = time.monotonic()
-    assert main.wait(420) == 0, training.log.read_text()[-6000:]
+    assert main.wait(420) == 0, copied.log.read_text()[-6000:]
     assert int(lab.job(job)["Restarts"]) >= 1
     assert lab.job(job)["JobState"] == "COMPLETED"
     assert time.monotonic() - began > 60
-    whole_log(training, 120)
-    assert "2 processes" in (training.folder / "results/logs/smollm2-135m/train-self.log").read_text()
+    whole_log(copied, 120)
+    assert "2 processes" in (copied.folder / "results/logs/smollm2-135m/train-self.log").read_text()
+
+
+def test_a_training_on_two_nodes(lab: Lab, copied: Project) -> None:
+    """Each of them with a launcher of its own; they find each other at the first node's address."""
+    lengthen(copied, 6, "distributed: {processes: 1}\n")
+    main = copied.start("--", ADAPTER, ERRATA_TRAIN_NODES="2", ERRATA_TRAIN_GPUS="16")
+    job = running(lab)
+    assert lab.job(job)["NumNodes"] == "2"
+    assert "gres/gpu=16" in lab.job(job)["TRES"]
+    assert main.wait(300) == 0, copied.log.read_text()[-6000:]
+    whole_log(copied, 6)
+    assert lab.job(job)["Restarts"] == "0"
 
 
 def test_trainers_leave_nothing_behind(lab: Lab) -> None:
