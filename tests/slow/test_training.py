@@ -160,7 +160,7 @@ def test_two_processes_go_on_in_the_next_job_and_after_sigterm(
         trust_remote_code=False,
         hardware={
             **{"use_cpu": True, "dataloader_pin_memory": False},
-            **distributed.settings("ddp", {}, 2, on_cpu=True),
+            **distributed.settings("ddp", {}, world, on_cpu=True),
         },
     )
 

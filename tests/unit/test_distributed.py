@@ -34,7 +34,7 @@ def test_one_process_for_each_gpu_of_all_nodes() -> None:
 def test_a_process_alone_needs_no_launcher_unless_it_sees_more_gpus_than_it_uses() -> None:
     assert distributed.command(World(), {})[1:] == ["-m", "errata.trainer", "train.yaml"]
     assert not distributed.environment("zero3", World(), on_cpu=False)
-    assert distributed.settings("zero3", {}, 1, on_cpu=True) == {}
+    assert distributed.settings("zero3", {}, World(), on_cpu=True) == {}
     assert option(distributed.command(World(gpus=2), {}), "--nproc-per-node") == "1"
 
 
@@ -101,10 +101,11 @@ def test_first_node_by_its_name_else_by_the_address_that_slurm_has(
 
 
 def test_what_the_trainer_is_told() -> None:
-    assert distributed.settings("ddp", {}, 2, on_cpu=True) == {"ddp_backend": "gloo"}
-    assert distributed.settings("ddp", {}, 2, on_cpu=False) == {}
+    assert distributed.settings("ddp", {}, World(each=2), on_cpu=True) == {"ddp_backend": "gloo"}
+    assert distributed.settings("ddp", {}, World(each=2), on_cpu=False) == {}
+    assert distributed.settings("ddp", {}, World(nodes=2), on_cpu=False) == {"data_shared_file_system": True}
     for stage in (2, 3):
-        zero = distributed.settings(f"zero{stage}", {}, 8, on_cpu=False)["deepspeed"]
+        zero = distributed.settings(f"zero{stage}", {}, World(each=8), on_cpu=False)["deepspeed"]
         assert zero["zero_optimization"]["stage"] == stage
         # what the trainer's own settings decide
         batch = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
@@ -112,11 +113,11 @@ def test_what_the_trainer_is_told() -> None:
         assert zero["bf16"]["enabled"] == zero["fp16"]["enabled"] == "auto"
     # without it every checkpoint would lack the adapter
     assert zero["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
-    assert distributed.settings("fsdp", {}, 8, on_cpu=False)["fsdp"] == "full_shard auto_wrap"
-    assert distributed.settings("zero3", {"deepspeed": {"a": 1}}, 8, on_cpu=False) == {}
+    assert distributed.settings("fsdp", {}, World(each=8), on_cpu=False)["fsdp"] == "full_shard auto_wrap"
+    assert distributed.settings("zero3", {"deepspeed": {"a": 1}}, World(each=8), on_cpu=False) == {}
     assert distributed.environment("fsdp", World(each=2), on_cpu=False)["ACCELERATE_USE_FSDP"] == "true"
     with pytest.raises(UserError, match="fsdp needs GPUs"):
-        distributed.settings("fsdp", {}, 2, on_cpu=True)
+        distributed.settings("fsdp", {}, World(each=2), on_cpu=True)
 
 
 @pytest.mark.parametrize(

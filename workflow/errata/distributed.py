@@ -85,19 +85,21 @@ def contradictions(strategy: str, settings: Mapping[str, Any]) -> Iterator[str]:
         yield "train.pure_bf16: not with distributed.strategy zero3"
 
 
-def settings(strategy: str, given: Mapping[str, Any], processes: int, *, on_cpu: bool) -> dict[str, Any]:
+def settings(strategy: str, given: Mapping[str, Any], world: World, *, on_cpu: bool) -> dict[str, Any]:
     """LLaMA-Factory's keys for a strategy; none for a process alone, which has nothing to share.
 
     Args:
         given: the user's keys, which win.
-        processes: of all nodes.
     """
-    if processes == 1:
+    if world.processes == 1:
         return {}
     if on_cpu and strategy != "ddp":
         # accelerate would leave FSDP out without a word
         raise UserError(f"distributed.strategy: {strategy} needs GPUs. On a CPU use ddp.")
     ours: dict[str, Any] = {"ddp_backend": "gloo"} if on_cpu else {}
+    if world.nodes > 1:
+        # their cache of tokenized data is the same folder: one process of all fills it, not one of each node
+        ours["data_shared_file_system"] = True
     if strategy.startswith("zero"):
         ours["deepspeed"] = json.loads((_ZERO / f"{strategy}.json").read_text(encoding="utf-8"))
     elif strategy == "fsdp":

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     hardware = hardware_settings()
     on_cpu = "use_cpu" in hardware
     world = distributed.world(os.environ, arguments.processes, gpus())
-    shared = distributed.settings(arguments.strategy, settings, world.processes, on_cpu=on_cpu)
+    shared = distributed.settings(arguments.strategy, settings, world, on_cpu=on_cpu)
     configuration = configure(
         settings,
         base=arguments.base,
