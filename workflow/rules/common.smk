@@ -20,6 +20,7 @@ shell.prefix(
     # nothing is downloaded by a job: what must be is fetched by local rules, which say so themselves
     "export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1 "
     "DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 WANDB_MODE=disabled; "
+    f'snakemake_python() ( exec {shlex.quote(sys.executable)} "$@" ); '
     # jobs find the package wherever they run, in any of the environments
     f"export PYTHONPATH={shlex.quote(PACKAGE)}; "
 )
@@ -54,9 +55,9 @@ PROMPT = CONFIG["dataset"]["language"] + ("-short" if CONFIG["dataset"]["prompt"
 SHARDS = CONFIG["generate"]["shards"]
 # On one machine servers on the CPU run in turn, since each takes every core there is; those on GPUs run side by side.
 ASKING_THREADS = os.cpu_count() if HARDWARE == "cpu" else max(1, min(8, os.cpu_count() // SHARDS))
-# What only needs the standard library runs in the Python that runs Snakemake. Its path is a parameter of rules, whose
-# change makes their outputs anew: inside the project it is told from there, so that the project can be moved.
-PYTHON = os.path.relpath(sys.executable) if sys.executable.startswith(f"{os.getcwd()}/") else sys.executable
+# What only needs the standard library runs in the Python that runs Snakemake: a function of the prefix, so that another
+# Python, or a project that was moved, makes nothing anew.
+PYTHON = "snakemake_python"
 
 
 def before_jobs():
