@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from errata import distributed
+from errata import devices, distributed
 from errata.continuation import (
     DEADLINE,
     FAILED,
@@ -71,6 +71,13 @@ def run(arguments: argparse.Namespace) -> None:
     settings = read_settings(arguments.settings)
     check_settings(settings, arguments.strategy)
     rows = read_rows(arguments.dataset)
+    with devices.reserved(arguments.processes) as visible:
+        os.environ.update(visible)
+        run_on(arguments, settings, rows)
+
+
+def run_on(arguments: argparse.Namespace, settings: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Train on the GPUs that this process sees."""
     hardware = hardware_settings()
     on_cpu = "use_cpu" in hardware
     world = distributed.world(os.environ, arguments.processes, gpus())
