@@ -56,6 +56,19 @@ def test_a_job_out_of_memory_is_tried_again_with_more(lab: Lab, unasked: Project
     assert [lab.job(job["id"])["MinMemoryNode"] for job in jobs] == ["300M", "600M"]
 
 
+def test_a_job_out_of_time_is_tried_again_with_more(lab: Lab, unasked: Project) -> None:
+    main = ask(unasked)
+    wait_until(lambda: finished(unasked) >= 3, 60)
+    [job] = lab.jobs("RUNNING")
+    assert lab.job(job["id"])["TimeLimit"] == "04:00:00"
+    command("scontrol", "update", f"jobid={job['id']}", "endtime=now+2seconds")
+    assert main.wait(240) == 0, unasked.log.read_text()[-6000:]
+    everything_was_asked_once(unasked)
+    assert lab.job(job["id"])["JobState"] == "TIMEOUT"
+    assert lab.jobs()[-1]["state"] == "COMPLETED"
+    assert lab.job(lab.jobs()[-1]["id"])["TimeLimit"] == "08:00:00"
+
+
 def test_after_a_killed_snakemake_nothing_runs_twice_and_nothing_finished_is_done_again(
     lab: Lab, unasked: Project
 ) -> None:

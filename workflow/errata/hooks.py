@@ -8,7 +8,7 @@ from typing import Any
 
 from errata import slurm, usage
 from errata.errors import UserError
-from errata.recover import left_over, running_snakemake
+from errata.recover import COMMAND, left_over, running_snakemake
 from errata.watch import Watch
 
 
@@ -29,7 +29,7 @@ def before(executor: str, folder: Path = Path()) -> None:
     if jobs:
         raise UserError(
             f"{len(jobs)} jobs of an earlier run are not done: {', '.join(map(str, jobs))}. Nothing was submitted: "
-            "`python -m errata recover` waits for them and keeps what they finish; with --cancel it ends them."
+            f"`{COMMAND}` waits for them and keeps what they finish; with --cancel it ends them."
         )
     Watch(folder).start()
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,10 @@ from errata.errors import UserError
 
 _PAUSE = 5.0
 _SAID_EVERY = 300.0
+
+
+# How it is called, whether this Python has the package installed or not.
+COMMAND = f"PYTHONPATH=workflow {shlex.quote(sys.executable)} -m errata recover"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from errata import slurm
 from errata.errors import UserError
+from errata.recover import COMMAND
 
 _PAUSE = 60.0
 _LOOKS = 3
@@ -65,7 +66,7 @@ class Watch:
             if gone:
                 _say(
                     f"Slurm does not know {', '.join(gone)} any more, and Snakemake would wait for ever. It stops; "
-                    "run `python -m errata recover`, then snakemake again: what is finished is kept."
+                    f"run `{COMMAND}`, then snakemake again: what is finished is kept."
                 )
                 # as Ctrl-C does: Snakemake cancels what it can and ends
                 os.kill(os.getpid(), signal.SIGINT)
