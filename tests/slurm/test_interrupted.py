@@ -65,7 +65,9 @@ def test_a_training_goes_on_after_requeue_preemption_and_the_failure_of_its_node
 
     node = lab.job(job)["NodeList"]
     # someone with more right to the node needs it
-    urgent = command("sbatch", "--parsable", "-p", "gpu", "-w", node, "--gpus=a100:8", "--wrap", "sleep 2").strip()
+    urgent = command(
+        "sbatch", "--parsable", "-p", "gpu", "-w", node, "--gpus=a100:8", "--output=/dev/null", "--wrap=true"
+    ).strip()
     wait_until(lambda: lab.job(urgent)["JobState"] in ("RUNNING", "COMPLETED"), 60)
     wait_until(lambda: lab.job(job)["Restarts"] == "2" and lab.job(job)["JobState"] == "RUNNING", 60)
     # told by SIGTERM, it saved where it was
@@ -107,7 +109,7 @@ def test_a_training_longer_than_its_job_goes_on_in_the_next_by_itself(lab: Lab, 
 def test_a_training_on_two_nodes(lab: Lab, copied: Project) -> None:
     """Each of them with a launcher of its own; they find each other at the first node's address."""
     lengthen(copied, 6, "distributed: {processes: 1}\n")
-    main = copied.start("--", ADAPTER, ERRATA_TRAIN_NODES="2", ERRATA_TRAIN_GPUS="16")
+    main = copied.start("--", ADAPTER, ERRATA_TRAIN_NODES="2")
     job = running(lab)
     assert lab.job(job)["NumNodes"] == "2"
     assert "gres/gpu=16" in lab.job(job)["TRES"]
