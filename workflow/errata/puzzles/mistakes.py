@@ -100,7 +100,8 @@ def misprint(rng: Random, item: Item) -> tuple[Item, Correction] | None:
     named = right.text in PEOPLE and all(isinstance(part, Claim) for part in right.claim)
     if len(item.answers) == 1 or not named:
         return None
-    stranger = rng.choice([name for name in PEOPLE if name not in puzzle.text.replace(".", "").split()])
+    known = {*puzzle.text.replace(".", "").split(), *(option.text for option in question.options)}
+    stranger = rng.choice([name for name in PEOPLE if name not in known])
     claim = tuple(rename(part, right.text, stranger) for part in right.claim)
     options = tuple(Option(stranger, claim) if one == right else one for one in question.options)
     if any(puzzle.verdict(option) is not False for option in options):
