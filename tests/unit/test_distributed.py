@@ -1,5 +1,8 @@
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -157,6 +160,51 @@ def test_the_first_worker_to_fail_has_the_last_word(tmp_path: Path) -> None:
     assert distributed.last_words(log) == "Traceback\nValueError: why"
     log.write_text("ValueError: alone\n")
     assert distributed.last_words(log) == "ValueError: alone"
+    # before the processes know their ranks
+    report = (
+        "Traceback (most recent call last):\n  raise ChildFailedError(\nerrors.ChildFailedError: \n====\n[0]: why not\n"
+    )
+    log.write_text(f"Traceback (most recent call last):\nValueError: no bf16\n{report}")
+    assert distributed.last_words(log) == "Traceback (most recent call last):\nValueError: no bf16"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "bits", "dtype", "refused"),
+    [
+        ("fsdp", 4, "float32", True),
+        ("fsdp", 4, "bfloat16", False),
+        ("fsdp", None, "float32", False),
+        ("zero3", 4, "float32", False),
+    ],
+)
+def test_a_base_that_fsdp_would_fail_on_is_refused_before_it_is_loaded(
+    strategy: str, bits: int | None, dtype: str, refused: bool
+) -> None:
+    configuration = {"bf16": True, "quantization_bit": bits}
+    if refused:
+        with pytest.raises(UserError, match="Use strategy zero3, or a base checkpoint in bfloat16"):
+            distributed.check_base(strategy, configuration, World(1, 2, 2), dtype)
+    else:
+        distributed.check_base(strategy, configuration, World(1, 2, 2), dtype)
+    distributed.check_base(strategy, configuration, World(1, 1, 1), dtype)
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_deepspeed_is_imported_as_if_there_were_no_gpu(gpu: bool, tmp_path: Path) -> None:
+    """It asks for CUDA's compiler if it sees one; afterwards the GPU is seen as before."""
+    (tmp_path / "torch.py").write_text(f"class cuda:\n    is_available = staticmethod(lambda: {gpu})\n")
+    (tmp_path / "deepspeed.py").write_text("import torch\nassert not torch.cuda.is_available(), 'no nvcc'\n")
+    script = "import os, sys, torch, errata.trainer as t; t._spare_nvcc(); print(torch.cuda.is_available(),"
+    script += " 'deepspeed' in sys.modules, os.environ.get('DS_ACCELERATOR'))"
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    shown = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.split() == ["True", "True", "cuda"] if gpu else ["False", "False", "None"]
 
 
 class Others:

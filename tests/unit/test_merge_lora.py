@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from errata import merge_lora
+from errata import merge_lora, weights
 from errata.errors import Faults, UserError
 
 
@@ -27,7 +27,7 @@ def model(tmp_path: Path) -> Path:
 )
 def test_merged_checkpoint_has_the_dtype_of_its_base(model: Path, config: dict[str, str], expected: str) -> None:
     (model / "config.json").write_text(json.dumps(config))
-    assert merge_lora.dtype(model) == expected
+    assert weights.dtype(model) == expected
 
 
 def test_merge_refuses_unknown_settings_and_unfinished_adapters(model: Path, tmp_path: Path) -> None:

@@ -109,6 +109,21 @@ def settings(strategy: str, given: Mapping[str, Any], world: World, *, on_cpu: b
     return {name: value for name, value in ours.items() if name not in given}
 
 
+def check_base(strategy: str, configuration: Mapping[str, Any], world: World, dtype: str) -> None:
+    """Raise a UserError where FSDP would fail on the base's number format, after all GPUs have loaded it.
+
+    Args:
+        configuration: all of LLaMA-Factory's keys.
+        dtype: of the base, as its configuration says.
+    """
+    compute = "bfloat16" if configuration.get("bf16") else "float16"
+    if strategy == "fsdp" and world.processes > 1 and configuration.get("quantization_bit") == 4 and dtype != compute:
+        raise UserError(
+            f"distributed.strategy: fsdp shards 4-bit weights only beside others in {compute}; the base is {dtype}. "
+            f"Use strategy zero3, or a base checkpoint in {compute}."
+        )
+
+
 def environment(strategy: str, world: World, *, on_cpu: bool) -> dict[str, str]:
     """Environment variables of the trainer's processes."""
     variables: dict[str, str] = {}
@@ -165,11 +180,18 @@ def last_words(log: Path) -> str:
     """The end of the trainer's log, for an error message.
 
     torchrun ends with a report that names no reason: the first of its workers to fail said it before, each line with
-    its rank.
+    its rank once the processes have found each other.
     """
     lines = tail(log, 1000).split("\n")
     ranks = [match[0] for line in lines if (match := re.match(r"\[rank\d+\]: ", line))]
-    spoken = [line.removeprefix(ranks[0]) for line in lines if line.startswith(ranks[0])] if ranks else lines
+    if ranks:
+        spoken = [line.removeprefix(ranks[0]) for line in lines if line.startswith(ranks[0])]
+    else:
+        reports = [at for at, line in enumerate(lines) if "ChildFailedError" in line]
+        raised = (
+            [at for at, line in enumerate(lines[: reports[-1]]) if line.startswith("Traceback ")] if reports else []
+        )
+        spoken = lines[: raised[-1]] if len(raised) > 1 else lines
     return "\n".join(spoken[-25:])
 
 

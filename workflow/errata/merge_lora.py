@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from errata import weights
 from errata.checkpoint import copy_tokenizer
 from errata.errors import Faults, UserError
 from errata.fetch import check_checkpoint
-from errata.files import read_json, write_text
+from errata.files import write_text
 from errata.folders import whole
 from errata.llamafactory import offline, read_settings, to_yaml
 from errata.processes import running, tail
@@ -68,7 +69,7 @@ def merge(
             "finetuning_type": "lora",
             "trust_remote_code": trust_remote_code,
             # left to itself, the trainer would write bf16 whatever the base has
-            "infer_dtype": dtype(base),
+            "infer_dtype": weights.dtype(base),
             "export_dir": str(folder.resolve()),
             **SETTINGS,
             **settings,
@@ -76,16 +77,11 @@ def merge(
         write_text(scratch / "export.yaml", to_yaml(configuration))
         log = scratch / "export.log"
         command = [sys.executable, "-m", "llamafactory.cli", "export", "export.yaml"]
-        with running(command, log, cwd=scratch, environment=offline(os.environ, scratch)) as process:
+        # merging needs no DeepSpeed, but accelerate imports it: see `_spare_nvcc` of errata.trainer
+        environment = {**offline(os.environ, scratch), "DS_ACCELERATOR": "cpu"}
+        with running(command, log, cwd=scratch, environment=environment) as process:
             status = process.wait()
         if status != 0 or not any(folder.glob("*.safetensors")):
             raise UserError(f"LLaMA-Factory's export failed with status {status}. The end of its output:\n{tail(log)}")
         copy_tokenizer(base, folder)
         (folder / "Modelfile").unlink(missing_ok=True)  # for Ollama
-
-
-def dtype(base: Path) -> str:
-    """The number format of a checkpoint's weights, as its configuration says."""
-    config = read_json(base / "config.json")
-    named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
-    return named if named in ("float32", "float16", "bfloat16") else "bfloat16"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from errata import devices, distributed
+from errata import devices, distributed, weights
 from errata.continuation import (
     DEADLINE,
     FAILED,
@@ -93,6 +93,7 @@ def run_on(arguments: argparse.Namespace, settings: Mapping[str, Any], rows: lis
         trust_remote_code=arguments.trust_remote_code,
         hardware={**hardware, **shared},
     )
+    distributed.check_base(arguments.strategy, configuration, world, weights.dtype(arguments.base))
     cut = longer_than(rows, configuration["cutoff_len"], arguments.base)
     if cut:
         say(f"{cut} of {len(rows)} rows are longer than cutoff_len and lose their end: raise train.cutoff_len")

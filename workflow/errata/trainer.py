@@ -7,6 +7,8 @@ write an adapter and to end as if it had finished.
 Run as `python -m errata.trainer train.yaml` in the work folder, by itself or by torchrun.
 """
 
+import importlib
+import importlib.util
 import os
 import signal
 from pathlib import Path
@@ -108,6 +110,7 @@ def main() -> None:
         die_with_parent(os.getppid(), signal.SIGKILL)
     # torchrun's was to ignore it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _spare_nvcc()
     from llamafactory.train.tuner import run_exp
     from transformers import TrainerCallback
 
@@ -122,6 +125,27 @@ def main() -> None:
         if distributed.is_initialized():
             distributed.destroy_process_group()
         raise
+
+
+def _spare_nvcc() -> None:
+    """Import DeepSpeed as on a machine without a GPU, if it is installed.
+
+    Every training imports it then, through accelerate. Where it sees a GPU, DeepSpeed 0.16 asks CUDA's compiler for its
+    version and fails where there is none, as on most nodes. Nothing that we use of it is compiled.
+    """
+    if importlib.util.find_spec("deepspeed") is None:
+        return
+    import torch
+
+    available = torch.cuda.is_available
+    if not available():
+        return
+    os.environ.setdefault("DS_ACCELERATOR", "cuda")
+    torch.cuda.is_available = lambda: False
+    try:
+        importlib.import_module("deepspeed")
+    finally:
+        torch.cuda.is_available = available
 
 
 def _spare_loaders() -> None:

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from errata.errors import UserError
+from errata.files import read_json
 
 _SAMPLES = 64
 _SAMPLE_BYTES = 64 * 1024
@@ -52,3 +53,10 @@ def fingerprint(path: Path) -> str:
                 stream.seek(offset)
                 digest.update(stream.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:32]
+
+
+def dtype(checkpoint: Path) -> str:
+    """The number format of a checkpoint's weights, as its configuration says."""
+    config = read_json(checkpoint / "config.json")
+    named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
+    return named if named in ("float32", "float16", "bfloat16") else "bfloat16"
