@@ -43,7 +43,7 @@ check: $(VENV)/.ready-dev
 	$(BIN)/pytest -m "not slow"
 
 test: check
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --durations=25
 
 $(BENCH)/.ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)

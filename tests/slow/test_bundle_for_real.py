@@ -66,7 +66,7 @@ def checkout(folder: Path, environment: Callable[[str], Path]) -> Path:
     for name in ["workflow", "data", "envs", "profiles"]:
         shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (path / "slurm").symlink_to("profiles/slurm")
-    small = Path(__file__).with_name("pipeline.yaml").read_text().replace("{train: 24, test: 8}", "{train: 6, test: 4}")
+    small = Path(__file__).with_name("pipeline.yaml").read_text().replace("{train: 16, test: 8}", "{train: 6, test: 4}")
     (path / "config" / "config.yaml").write_text(small)
     (REPOSITORY / "models").mkdir(exist_ok=True)
     (path / "models").symlink_to(REPOSITORY / "models")

@@ -285,8 +285,11 @@ class TestTraining:
 
 
 @pytest.mark.parametrize(("job", "processes", "each"), [("128", 8, 16), ("2", 1, 2), ("2", 0, 2), ("4", 8, 1)])
-def test_the_processes_of_a_training_share_its_threads(
-    monkeypatch: pytest.MonkeyPatch, job: str, processes: int, each: int
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", job)
-    assert train.threads_each(processes) == each
+def test_the_processes_of_a_training_share_its_threads(job: str, processes: int, each: int) -> None:
+    """What Snakemake tells other libraries too, or two processes on two cores would have four threads."""
+    told = train.thread_variables({"OMP_NUM_THREADS": job, "MKL_NUM_THREADS": job, "HOME": "/"}, processes)
+    assert told == {"OMP_NUM_THREADS": str(each), "MKL_NUM_THREADS": str(each)}
+
+
+def test_threads_are_counted_where_nobody_says_how_many() -> None:
+    assert train.thread_variables({}, 1) == {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))}

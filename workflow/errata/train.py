@@ -184,10 +184,15 @@ def configure(
     }
 
 
-def threads_each(processes: int) -> int:
-    """Threads for each of the trainer's processes: Snakemake says the job's, torchrun would give every process one."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    return max(1, threads // max(1, processes))
+def thread_variables(environ: Mapping[str, str], processes: int) -> dict[str, str]:
+    """The threads of each of the trainer's processes, for every library that is told how many.
+
+    Snakemake tells all of them the job's (OMP_NUM_THREADS, MKL_NUM_THREADS, ...), torchrun would tell one of them 1. With
+    more threads than cores they wait for each other: two processes on two cores took ten times as long a step.
+    """
+    threads = int(environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    each = str(max(1, threads // max(1, processes)))
+    return {name: each for name in ["OMP_NUM_THREADS", *environ] if name.endswith("_NUM_THREADS")}
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,7 @@ def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, 
         made, log = work / "output", work / "train.log"
         environment = {
             **offline(os.environ, work),
-            "OMP_NUM_THREADS": str(threads_each(launch.world.each)),
+            **thread_variables(os.environ, launch.world.each),
             **launch.environment,
         }
         say(f"LLaMA-Factory is starting; its output goes to {log}")
