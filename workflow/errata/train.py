@@ -187,8 +187,8 @@ def configure(
 def thread_variables(environ: Mapping[str, str], processes: int) -> dict[str, str]:
     """The threads of each of the trainer's processes, for every library that is told how many.
 
-    Snakemake tells all of them the job's (OMP_NUM_THREADS, MKL_NUM_THREADS, ...), torchrun would tell one of them 1. With
-    more threads than cores they wait for each other: two processes on two cores took ten times as long a step.
+    Snakemake tells all of them the job's (OMP_NUM_THREADS, MKL_NUM_THREADS, ...), torchrun would tell one of them 1.
+    With more threads than cores they wait for each other: two processes on two cores took ten times as long a step.
     """
     threads = int(environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     each = str(max(1, threads // max(1, processes)))
