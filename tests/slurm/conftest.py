@@ -81,4 +81,7 @@ def whole(slurm: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("whole") / "errata"
     project = Project(copy_project(folder, REPOSITORY / "tests" / "slow" / "pipeline.yaml"))
     print(project.run()[-20000:])
+    # asked at once: a later test may start a cluster without accounting
+    fields = "--format=State,WorkDir,Partition,ReqTRES,SubmitLine"
+    project.accounted = command("sacct", "--allocations", "--parsable2", fields)
     return project

@@ -20,6 +20,8 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "snakemake.log"
+        # what sacct told after the run
+        self.accounted = ""
         self._mains: list[subprocess.Popen[bytes]] = []
 
     def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[bytes]":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, command
+from lab import Lab
 from project import MODEL, Project
 
 from helpers import read_jsonl
@@ -17,11 +17,6 @@ pytestmark = pytest.mark.slow
 # What Snakemake runs itself, where it runs.
 LOCAL = {"all", "environment", "fix", "leaks", "fetch_gguf", "merge_questions", "training_set", "dataset_info"}
 LOCAL |= {"base_answers", "score", "submission", "report"}
-
-
-def accounted(*fields: str) -> list[dict[str, str]]:
-    shown = command("sacct", "--allocations", "--parsable2", f"--format={','.join(fields)}")
-    return list(csv.DictReader(shown.splitlines(), delimiter="|"))
 
 
 def rule_of(submitted: str) -> str:
@@ -35,7 +30,7 @@ def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_every_rule_that_is_not_small_is_a_job_of_its_own_and_asks_what_the_profile_says(whole: Project) -> None:
-    rows = accounted("State", "WorkDir", "Partition", "ReqTRES", "SubmitLine")
+    rows = list(csv.DictReader(whole.accounted.splitlines(), delimiter="|", quoting=csv.QUOTE_NONE))
     rows = [row for row in rows if row["WorkDir"] == str(whole.folder)]
     assert {row["State"] for row in rows} == {"COMPLETED"}
     jobs = [rule_of(row["SubmitLine"]) for row in rows]
