@@ -1,5 +1,6 @@
 """Real environments and the real small model, built once for all slow tests."""
 
+import json
 import os
 import signal
 import subprocess
@@ -47,6 +48,20 @@ def base_checkpoint(gguf: Path, environment: Callable[[str], Path]) -> Path:
     """The same as a Hugging Face checkpoint."""
     path = gguf.parent / "checkpoint"
     errata(environment("quantize-cpu"), "checkpoint", "--gguf", gguf, "--output", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dozen rows to train on, as the workflow makes them."""
+    path = tmp_path_factory.mktemp("sft") / "self.json"
+    rows = [
+        {"instruction": f"Ann is {20 + age}, Bob is {age}. Who is older?", "input": "", "output": "The answer is A"}
+        for age in range(12)
+    ]
+    path.write_text(json.dumps(rows))
+    columns = {"prompt": "instruction", "query": "input", "response": "output"}
+    (path.parent / "dataset_info.json").write_text(json.dumps({"self": {"file_name": path.name, "columns": columns}}))
     return path
 
 

@@ -73,20 +73,6 @@ def served(python: Path, model: Path) -> dict[str, object]:
     return result
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sft") / "self.json"
-    rows = [
-        {"instruction": f"Ann is {20 + age}, Bob is {age}. Who is older?", "input": "", "output": "The answer is A"}
-        for age in range(12)
-    ]
-    path.write_text(json.dumps(rows))
-    columns = {"prompt": "instruction", "query": "input", "response": "output"}
-    info = {"self": {"file_name": "self.json", "columns": columns}}
-    (path.parent / "dataset_info.json").write_text(json.dumps(info))
-    return path
-
-
 def train_arguments(base: Path, dataset: Path, folder: Path, **settings: object) -> list[object]:
     return [
         *("--base", base, "--dataset", dataset, "--template", "smollm2", "--seed", 1),

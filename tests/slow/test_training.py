@@ -35,19 +35,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sft") / "self.json"
-    rows = [
-        {"instruction": f"Ann is {20 + age}, Bob is {age}. Who is older?", "input": "", "output": "The answer is A"}
-        for age in range(12)
-    ]
-    path.write_text(json.dumps(rows))
-    columns = {"prompt": "instruction", "query": "input", "response": "output"}
-    (path.parent / "dataset_info.json").write_text(json.dumps({"self": {"file_name": path.name, "columns": columns}}))
-    return path
-
-
 class Training:
     """A training in a folder of its own, by the command line."""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 ETC = Path("/etc/slurm")
 PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "mariadb-server"]
-# What of a job may be left over: its servers and trainers.
+# That a daemon has to end by itself.
 _TERM_SECONDS = 10.0
 
 
@@ -133,8 +133,8 @@ class Lab:
         command("scontrol", "update", f"nodename={name}", "state=down", "reason=failed")
 
     def jobs(self, *states: str) -> list[dict[str, str]]:
-        """The jobs that the controller knows, oldest first: id, state, rule, name, and where they run."""
-        fields = {"id": "%i", "state": "%T", "comment": "%k", "name": "%j", "nodes": "%N", "partition": "%P"}
+        """The jobs that the controller knows, oldest first: id, state, and the comment that says their rule."""
+        fields = {"id": "%i", "state": "%T", "comment": "%k"}
         shown = command("squeue", "--noheader", "--states=all", "--sort=i", f"--format={'|'.join(fields.values())}")
         rows = [dict(zip(fields, line.split("|"), strict=True)) for line in shown.splitlines()]
         return [row for row in rows if not states or row["state"] in states]
@@ -143,11 +143,6 @@ class Lab:
         """Everything that the controller says about a job."""
         shown = command("scontrol", "--oneliner", "show", "job", number)
         return dict(word.split("=", 1) for word in shown.split() if "=" in word)
-
-    def logs(self) -> str:
-        """The ends of the daemons' logs, for a test that failed."""
-        ends = [f"== {path.name}\n{path.read_text(errors='replace')[-2000:]}" for path in self.folder.glob("log/*.log")]
-        return "\n".join(ends)
 
     def _etc(self, name: str) -> Path:
         return self.folder / "etc" / name

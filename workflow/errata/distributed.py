@@ -6,7 +6,6 @@ The effective batch is per_device_train_batch_size x gradient_accumulation_steps
 import json
 import re
 import socket
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from errata import slurm
 from errata.errors import UserError
 from errata.processes import tail
 
@@ -221,8 +221,8 @@ def node_address(nodes: str) -> str:
 
 
 def _scontrol(*words: str) -> str | None:
+    """What scontrol prints; None where it cannot tell."""
     try:
-        done = subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
+        return slurm.ask("scontrol", *words)
+    except UserError:
         return None
-    return done.stdout if done.returncode == 0 else None

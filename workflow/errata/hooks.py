@@ -50,7 +50,9 @@ def after(executor: str, since: datetime, jobs: Iterable[Any], folder: Path = Pa
     if not uses:
         uses = [use for job in jobs if (use := _by_benchmark(job, since))]
         source = "of jobs that ended well; there is no accounting to tell of the others"
-    print(usage.summary(uses, source), file=sys.stderr, flush=True)
+    table = usage.summary(uses, source)
+    if table:
+        print(table, file=sys.stderr, flush=True)
 
 
 def _by_benchmark(job: Any, since: datetime) -> usage.Use | None:

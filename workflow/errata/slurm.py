@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,9 +124,13 @@ def settings() -> dict[str, str]:
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
 
-def has_accounting() -> bool:
-    """Whether sacct can tell of jobs that ended."""
-    kept = settings().get("AccountingStorageType", "")
+def has_accounting(told: Mapping[str, str] | None = None) -> bool:
+    """Whether sacct can tell of jobs that ended.
+
+    Args:
+        told: the controller's configuration, where it was asked for already.
+    """
+    kept = (settings() if told is None else told).get("AccountingStorageType", "")
     return kept not in ("", "(null)", "accounting_storage/none") and shutil.which("sacct") is not None
 
 
@@ -138,7 +142,7 @@ def check() -> None:
     """
     told = settings()
     age = re.match(r"\d+", told.get("MinJobAge", ""))
-    if not has_accounting() and age and int(age[0]) < LONGEST_PAUSE:
+    if not has_accounting(told) and age and int(age[0]) < LONGEST_PAUSE:
         raise UserError(
             f"Slurm has no accounting here and forgets a finished job after {age[0]} s (MinJobAge); Snakemake looks "
             f"every {LONGEST_PAUSE - 20} s at last and would wait for it for ever. Ask your administrators for "

@@ -50,8 +50,9 @@ class Watch:
                     f"job {job.id} of rule {job.rule} waits, and time alone will not start it: {job.reason}. "
                     f"See `scontrol show job {job.id}` and what profiles/slurm asks for."
                 )
-        missed = {id: times + 1 for id, times in self._missed.items() if id not in {job.id for job in jobs}}
-        missed = {id: times for id, times in missed.items() if id not in slurm.ended(missed)}
+        told = {job.id for job in jobs}
+        told |= slurm.ended(self._missed.keys() - told)
+        missed = {id: times + 1 for id, times in self._missed.items() if id not in told}
         self._missed = missed | {job.id: 0 for job in jobs if job.active}
         return sorted(id for id, times in missed.items() if times >= _LOOKS)
 
