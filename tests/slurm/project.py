@@ -56,9 +56,16 @@ class Project:
                 main.wait()
 
     def copy(self, folder: Path) -> "Project":
-        """The same with all that it has made; the environments are shared."""
-        shutil.copytree(self.folder, folder, symlinks=True)
+        """The same with all that it has made; environments and weights are shared, which no step writes in place."""
+        shutil.copytree(self.folder, folder, symlinks=True, copy_function=_copy)
         return Project(folder)
 
     def path(self, name: str) -> Path:
         return self.folder / MODEL / name
+
+
+def _copy(source: str, target: str) -> None:
+    if source.endswith((".safetensors", ".gguf")):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
