@@ -1,6 +1,7 @@
 """What the tests share: small data, a scripted server, the package for child processes."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from helpers import copy_project, snakemake
 from servers import ScriptedServer
 
 REPOSITORY = Path(__file__).parents[1]
+
+# A shell makes what it runs in the background ignore Ctrl-C, and every child inherits that: tests that send it would wait
+# for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # examples take as long as a busy machine makes them
 settings.register_profile("errata", deadline=None)

@@ -194,7 +194,10 @@ def test_a_stopped_run_against_an_endpoint_ends_at_once_and_keeps_its_journal(
         wait_for(lambda: finished(asking.folder) >= 20)
         running.send_signal(how)
         start = time.monotonic()
-        output, _ = running.communicate(timeout=20)
+        try:
+            output, _ = running.communicate(timeout=20)
+        finally:
+            running.kill()
     assert time.monotonic() - start < 5
     assert running.returncode == 128 + how, output
     assert "Traceback" not in output
