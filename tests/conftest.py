@@ -16,8 +16,8 @@ from servers import ScriptedServer
 
 REPOSITORY = Path(__file__).parents[1]
 
-# A shell makes what it runs in the background ignore Ctrl-C, and every child inherits that: tests that send it would wait
-# for ever.
+# A shell makes what it runs in the background ignore Ctrl-C, and every child inherits that: tests that send it would
+# wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # examples take as long as a busy machine makes them
