@@ -1,6 +1,8 @@
 """A first-wrong question and what became of asking it again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from errata.dispatch import Job
 from errata.journal import Completion
@@ -13,6 +15,11 @@ OUTCOMES = ("solved", "exhausted", "unreadable", "truncated", "failed", "skipped
 def accepted(completion: Completion, letters: str) -> str | None:
     """The answer of a completion; a truncated or failed one has none, whatever stands in it."""
     return None if completion.truncated or completion.failed else read_answer(completion.text, letters)
+
+
+def usable(attempt: Mapping[str, Any]) -> bool:
+    """Whether an attempt of a file of retries may be trained on: it is right, and was not rejected all the same."""
+    return bool(attempt["correct"]) and "rejected" not in attempt
 
 
 @dataclass(frozen=True, slots=True)

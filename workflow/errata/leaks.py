@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the pairs of equal problems; a leak is reported, not mended: the figures stay those of the whole files."""
-    train = _by_text(arguments.train)
+    train = by_text(arguments.train)
     pairs = [
         (train_id, test_id)
-        for text, test_ids in _by_text(arguments.test).items()
+        for text, test_ids in by_text(arguments.test).items()
         for test_id in test_ids
         for train_id in train.get(text, [])
     ]
@@ -32,8 +32,12 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"warning: leak: problem {test_id!r} of test is problem {train_id!r} of train", file=sys.stderr)
 
 
-def _by_text(path: Path) -> dict[str, list[str]]:
-    """Problem ids by problem text, runs of white space taken for one space."""
+def by_text(path: Path) -> dict[str, list[str]]:
+    """Problem ids by problem text, runs of white space taken for one space.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     ids: dict[str, list[str]] = {}
     for record in read_jsonl(path):
         problem = Problem.from_record(record)
