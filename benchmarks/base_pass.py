@@ -15,6 +15,7 @@ from measure import (
     HERE,
     MODEL,
     PEERS,
+    PROMPT,
     Cost,
     Scripted,
     alternate,
@@ -59,7 +60,7 @@ def clients(server: Scripted, data: Path, folder: Path, concurrency: int) -> dic
     (folder / "task.yaml").write_text(_LM_EVAL_TASK.format(prompts=prompt_file))
 
     def ours(number: int) -> Cost:
-        sampling = ["--concurrency", concurrency, "--max-tokens", 1024, "--prompt", "en"]
+        sampling = ["--concurrency", concurrency, "--max-tokens", 1024, "--prompt", PROMPT]
         return errata("answer", data, folder / f"errata-{number}", server.base_url, *sampling)[0]
 
     def lm_eval(number: int) -> Cost:
@@ -107,11 +108,11 @@ def clients(server: Scripted, data: Path, folder: Path, concurrency: int) -> dic
 
 def write_prompts(data: Path, path: Path) -> None:
     """The prompts of Errata's step answer, one {"problem", "question", "prompt", "answer"} a line."""
-    template = prompts.template("en")
+    template = prompts.read(PROMPT)
     with data.open(encoding="utf-8") as source, path.open("w", encoding="utf-8") as file:
         for problem in map(Problem.from_record, map(json.loads, source)):
             for question in problem.questions:
-                prompt = prompts.render(template, problem, question)
+                prompt = template.render(problem, question)
                 row = {"problem": problem.id, "question": question.index, "prompt": prompt, "answer": question.answer}
                 file.write(json.dumps(row) + "\n")
 
@@ -154,7 +155,7 @@ def near_ideal(folder: Path, number: int, concurrency: int, delay: float, rounds
     with scripted("--delay", delay) as server:
         for turn in range(rounds):
             server.reset()
-            sampling = ["--concurrency", concurrency, "--max-tokens", 1024, "--prompt", "en"]
+            sampling = ["--concurrency", concurrency, "--max-tokens", 1024, "--prompt", PROMPT]
             _, summary = errata("answer", data, folder / f"slow-{turn}", server.base_url, *sampling)
             phase = server.reset()["request_seconds"]
             ours = summary["wall_seconds"]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import questions
 from base_pass import write_prompts
-from measure import ERRATA, HERE, PEERS, ROOT, alternate, command, errata, machine, median, scratch, table
+from measure import ERRATA, HERE, PEERS, PROMPT, ROOT, alternate, command, errata, machine, median, scratch, table
 
 MODEL = "smollm2"
 PLAIN = "bare aiohttp loop"
@@ -100,7 +100,7 @@ def main() -> None:
 
         def ours(number: int) -> Run:
             with llamacpp(arguments.weights, arguments.concurrency, folder / "server.log") as url:
-                flags = [*sampling, "--prompt", "en"]
+                flags = [*sampling, "--prompt", PROMPT]
                 cost, summary = errata("answer", data, folder / f"ours-{number}", f"{url}/v1", *flags, model=MODEL)
                 return summary["wall_seconds"], summary["completion_tokens"], prompt_tokens(url), cost.cpu
 

@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 import questions
-from measure import ERRATA, HERE, ROOT, Cost, command, errata, machine, scratch, scripted, table
+from measure import ERRATA, HERE, PROMPT, ROOT, Cost, command, errata, machine, scratch, scripted, table
 
 CHARACTERS = 248  # of the original's completions on average
 
@@ -40,7 +40,7 @@ def passes(folder: Path, numbers: list[int]) -> str:
 
 
 def _flags() -> list[str]:
-    return ["--concurrency", "256", "--max-tokens", "1024", "--prompt", "en"]
+    return ["--concurrency", "256", "--max-tokens", "1024", "--prompt", str(PROMPT)]
 
 
 def journals(folder: Path, number: int) -> str:

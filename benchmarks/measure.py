@@ -27,6 +27,7 @@ ROOT = HERE.parent
 ERRATA = os.environ.get("ERRATA_PYTHON", str(ROOT / ".envs" / "serve-cpu" / "bin" / "python"))
 PEERS = Path(sys.executable).parent
 MODEL = "scripted"
+PROMPT = ROOT / "config" / "prompts" / "en" / "answer.txt"
 
 Result = TypeVar("Result")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import questions
-from measure import MODEL, errata, scripted
+from measure import MODEL, PROMPT, errata, scripted
 
 from errata import retry
 from errata.generation import Generation
@@ -27,7 +27,7 @@ def first_answers(folder: Path, number: int) -> tuple[Path, Path]:
     """A data file of so many questions and Errata's first answers to them, some of which are wrong."""
     data = questions.write(folder / "questions.jsonl", number)
     with scripted("--delay", 0) as server:
-        flags = ["--concurrency", 64, "--max-tokens", MAX_TOKENS, "--prompt", "en"]
+        flags = ["--concurrency", 64, "--max-tokens", MAX_TOKENS, "--prompt", PROMPT]
         errata("answer", data, folder / "first", server.base_url, *flags)
     return data, folder / "first" / "answer.jsonl"
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from errata.__main__ import main
-from helpers import read_jsonl
+from helpers import PROMPTS, read_jsonl
 
 
 class Done(NamedTuple):
@@ -39,6 +39,7 @@ class Asking:
             "base_url": base_url,
             "journal": self.journal,
             "server_log": self.folder / "server.log",
+            **({"prompt": PROMPTS / "en" / "answer.txt"} if step == "answer" else {}),
             **flags,
         }
         words = [step]

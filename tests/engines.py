@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import indexed, problem, write_jsonl
+from helpers import PROMPTS, indexed, problem, write_jsonl
 from servers import ScriptedServer, stand_in
 
 Prepare = Callable[..., ScriptedServer]
@@ -70,8 +70,8 @@ def gone(server: ScriptedServer) -> None:
     wait_for(lambda: free(server.port))
 
 
-def words(folder: Path, *more: str) -> list[str]:
-    """The command of step answer as a rule writes it, with twenty questions."""
+def words(folder: Path, *more: str, step: str = "answer") -> list[str]:
+    """The command of a step that asks as a rule writes it, with twenty questions."""
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(exist_ok=True)
     (checkpoint / "model.safetensors").write_bytes(b"weights")
@@ -86,8 +86,9 @@ def words(folder: Path, *more: str) -> list[str]:
         "journal": folder / "journal.jsonl",
         "server-log": folder / "server.log",
         "concurrency": 4,
+        **({"prompt": PROMPTS / "en" / "answer.txt"} if step == "answer" else {}),
     }
-    return ["answer", *(word for name, value in flags.items() for word in (f"--{name}", str(value))), *more]
+    return [step, *(word for name, value in flags.items() for word in (f"--{name}", str(value))), *more]
 
 
 def step(folder: Path, *more: str) -> "subprocess.Popen[str]":

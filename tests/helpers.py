@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
+PROMPTS = REPOSITORY / "config" / "prompts"
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
@@ -47,6 +48,7 @@ def copy_project(folder: Path, configuration: Path) -> Path:
     shutil.copy2(REPOSITORY / "Snakefile", folder)
     for name in ["workflow", "data", "envs", "profiles"]:
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "config" / "prompts", folder / "config" / "prompts")
     (folder / "slurm").symlink_to("profiles/slurm")
     shutil.copy2(configuration, folder / "config" / "config.yaml")
     (REPOSITORY / ".envs").mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers import indexed, write_jsonl
+from helpers import PROMPTS, indexed, write_jsonl
 
 QUESTIONS = 20
 CONCURRENCY = 4
@@ -43,6 +43,7 @@ class Steps:
             "server-log": self.log,
             "output": self.output,
             "summary": self.folder / "results" / "summary.json",
+            **({"prompt": PROMPTS / "en" / "answer.txt"} if step == "answer" else {}),
             **{name.replace("_", "-"): value for name, value in flags.items()},
         }
         self.log.unlink(missing_ok=True)

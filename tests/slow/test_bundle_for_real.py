@@ -65,6 +65,7 @@ def checkout(folder: Path, environment: Callable[[str], Path]) -> Path:
     shutil.copy2(REPOSITORY / "Snakefile", path)
     for name in ["workflow", "data", "envs", "profiles"]:
         shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "config" / "prompts", path / "config" / "prompts")
     (path / "slurm").symlink_to("profiles/slurm")
     small = Path(__file__).with_name("pipeline.yaml").read_text().replace("{train: 16, test: 8}", "{train: 6, test: 4}")
     (path / "config" / "config.yaml").write_text(small)

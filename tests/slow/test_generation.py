@@ -139,7 +139,7 @@ def test_a_question_too_long_for_the_context_fails_alone(steps: Steps) -> None:
 
 def test_retries_of_a_real_model_differ_and_end_when_right(steps: Steps) -> None:
     write_jsonl(steps.data, indexed(*map(ordering, range(8))))
-    assert steps.finish(prompt="en")[0] == 0
+    assert steps.finish()[0] == 0
     answers = steps.output.rename(steps.folder / "answers.jsonl")
     wrong = [row for row in read_jsonl(answers) if not row["correct"]]
     assert wrong, "a model this small does not get everything right"

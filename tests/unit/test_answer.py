@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from asking import Asking, Done
-from errata.errors import UserError
-from errata.prompts import render, template
+from errata import prompts
 from errata.records import Problem
-from helpers import indexed, problem, read_jsonl, write_jsonl
+from helpers import PROMPTS, indexed, problem, read_jsonl, write_jsonl
 from servers import Start
 
 
@@ -25,32 +24,37 @@ def test_a_line_of_answers_holds_what_was_asked_and_what_came(asking: Asking, sc
     record = problem("张{problem}", "A", None, text="甲比乙大。{options}")
     write_jsonl(asking.data, indexed(record))
     server = scripted(rules=[{"match": "Question 0", "replies": [{"content": "想一想。\n因此答案是：B"}]}])
-    done = asking.answer(server.base_url, prompt="zh", max_tokens=77, temperature=0.5, top_p=0.9, seed=3)
+    done = asking.answer(
+        server.base_url, prompt=PROMPTS / "zh" / "answer.txt", max_tokens=77, temperature=0.5, top_p=0.9, seed=3
+    )
     parsed = Problem.from_record(indexed(record)[0])
-    prompts = [render(template("zh"), parsed, question) for question in parsed.questions]
+    template = prompts.read(PROMPTS / "zh" / "answer.txt")
+    asked = [template.render(parsed, question) for question in parsed.questions]
     first, second = done.rows
     assert first.pop("seconds") >= 0
     assert first == {
         "id": "张{problem}",
         "question": 0,
-        "prompt": prompts[0],
+        "template": template.digest,
+        "prompt": asked[0],
         "completion": "想一想。\n因此答案是：B",
         "answer": "B",
         "expected": "A",
         "correct": False,
-        "prompt_tokens": len(prompts[0]),
+        "prompt_tokens": len(asked[0]),
         "completion_tokens": 12,
         "finish_reason": "stop",
         "model": "m",
     }
     assert (second["expected"], second["correct"], second["answer"]) == (None, None, "A"), "an unlabelled question"
+    assert done.summary["template"] == template.digest
     assert done.summary["questions"] == 2
     assert done.summary["correct"] == 0
     assert done.summary["reused"] == 0
     # the texts stand unchanged in what was sent, braces and all
-    sent = sorted(server.seen(), key=lambda request: prompts.index(request["prompt"]))
-    assert [request["prompt"] for request in sent] == prompts
-    assert "甲比乙大。{options}" in prompts[0]
+    sent = sorted(server.seen(), key=lambda request: asked.index(request["prompt"]))
+    assert [request["prompt"] for request in sent] == asked
+    assert "甲比乙大。{options}" in asked[0]
     for request in sent:
         assert (request["model"], request["max_tokens"], request["temperature"], request["top_p"]) == (
             "m",
@@ -194,7 +198,7 @@ def test_a_second_run_asks_nothing_and_needs_no_server(asking: Asking, scripted:
 
 @pytest.mark.parametrize(
     "change",
-    [{"temperature": 0.1}, {"max_tokens": 99}, {"top_p": 0.5}, {"seed": 2}, {"prompt": "zh"}],
+    [{"temperature": 0.1}, {"max_tokens": 99}, {"top_p": 0.5}, {"seed": 2}, {"prompt": PROMPTS / "zh" / "answer.txt"}],
     ids=lambda change: next(iter(change)),
 )
 def test_what_changes_completions_asks_anew_and_changing_back_asks_nothing(
@@ -342,8 +346,3 @@ def test_faults_of_files_are_told_before_the_server_is_asked(asking: Asking, scr
     assert done.status == 1
     assert "journal.jsonl: cannot write" in done.message
     assert not server.started()
-
-
-def test_no_language_no_prompt() -> None:
-    with pytest.raises(UserError, match=r"no prompt template 'fr'; there are en, en-short, zh, zh-short"):
-        template("fr")

@@ -110,13 +110,13 @@ def test_attempts_go_on_over_a_restart_without_a_gap_or_a_repetition(tmp_path: P
         {"match": "of p5?", "replies": [bad, bad, bad, {"die": 3}, {**bad, "content": "The answer is A"}]},
     ]
     server = engine(rules=[*rules, {"match": "Question", "replies": [bad]}])
-    command = words(tmp_path, "--temperature", "0.8", "--attempts", "4", "--hedging", "0")
+    command = words(tmp_path, "--temperature", "0.8", "--attempts", "4", "--hedging", "0", step="retry")
     answers = [
         {"id": f"p{number}", "question": 0, "prompt": f"Question of p{number}?", "answer": "B", "correct": False}
         for number in range(8)
     ]
     write_jsonl(tmp_path / "answers.jsonl", answers)
-    assert main(["retry", *command[1:], "--answers", str(tmp_path / "answers.jsonl")]) == 0
+    assert main([*command, "--answers", str(tmp_path / "answers.jsonl")]) == 0
     assert lives(tmp_path) == 3
     rows = {row["id"]: row for row in read_jsonl(tmp_path / "out.jsonl")}
     assert rows["p2"]["outcome"] == rows["p5"]["outcome"] == "solved"

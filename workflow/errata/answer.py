@@ -21,7 +21,7 @@ from errata.records import Key, Problem, Question
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="results/data/{split}.jsonl")
-    parser.add_argument("--prompt", default="en", help=f"prompt template: {', '.join(prompts.NAMES)}")
+    parser.add_argument("--prompt", type=Path, required=True, help="prompt template, config/prompts/*/answer*.txt")
     add_part_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="one line a question")
     parser.add_argument("--summary", type=Path, required=True, help="JSON: counts, tokens, seconds")
@@ -35,11 +35,11 @@ def run(arguments: argparse.Namespace) -> None:
         UserError: the server cannot be started or reached, stopped answering, or refused every single question.
     """
     generation = Generation.from_arguments(arguments)
-    template = prompts.template(arguments.prompt)
+    template = prompts.read(arguments.prompt)
 
     def request(problem: Problem, question: Question) -> Request:
         key = problem.key(question)
-        return Request(key, 0, prompts.render(template, problem, question), generation.sampling(key, 0))
+        return Request(key, 0, template.render(problem, question), generation.sampling(key, 0))
 
     part: Part = arguments.part
     with DataFile(arguments.data) as data, generation.journal() as journal:
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
             for problem, question in questions(arguments.data, part):
                 wanted = request(problem, question)
                 completion = journal.get(wanted) or work.failed[wanted.key]
-                row = _row(wanted, question, completion, arguments.model)
+                row = _row(wanted, question, completion, arguments.model, template.digest)
                 tally.add(completion)
                 counts["questions"] += 1
                 counts["correct"] += row["correct"] is True
@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         write_jsonl(arguments.output, rows())
         summary = {
+            "template": template.digest,
             **counts,
             "truncated": tally.truncated,
             "failed": tally.failed,
@@ -193,11 +194,12 @@ class Once:
         self._failed.clear()
 
 
-def _row(request: Request, question: Question, completion: Completion, model: str) -> dict[str, Any]:
+def _row(request: Request, question: Question, completion: Completion, model: str, template: str) -> dict[str, Any]:
     answer = accepted(completion, question.letters)
     row = {
         "id": request.key.id,
         "question": request.key.question,
+        "template": template,
         "prompt": request.prompt,
         "completion": completion.text,
         "answer": answer,

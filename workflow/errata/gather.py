@@ -101,6 +101,9 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     `wall_seconds` is the time in which at least one part asked, `server_seconds` that of all parts together; they were
     as busy (`saturated`) as their mean, weighted by time.
+
+    Raises:
+        UserError: they were not made with the same template or the like.
     """
     first = summaries[0]
     total: dict[str, Any] = {}
@@ -108,7 +111,16 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values = [summary[name] for summary in summaries]
         if name in _APART:
             continue
-        if isinstance(value, list):
+        strings = {each for each in values if isinstance(each, str)}
+        if len(strings) > 1:
+            raise UserError(
+                f"the parts were made with different settings: {name} is {' and '.join(sorted(strings))}. "
+                "Delete the parts and run again; the journals keep what was generated."
+            )
+        if strings:
+            # what the parts have in common; one without questions may not know it
+            (total[name],) = strings
+        elif isinstance(value, list):
             total[name] = [sum(each) for each in zip(*values, strict=True)]
         else:
             known = [each for each in values if each is not None]
