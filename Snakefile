@@ -11,10 +11,12 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/strategies.smk"
 include: "workflow/rules/environments.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/decode.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/quantize.smk"
 include: "workflow/rules/score.smk"
@@ -27,16 +29,22 @@ localrules:
     all,
     environment,
     fix,
+    fold,
     leaks,
     fetch_gguf,
     fetch_checkpoint,
     merge_questions,
     training_set,
     dataset_info,
+    news,
     base_answers,
+    vote,
+    gather_folds,
     score,
     submission,
     report,
+    ablation,
+    baselines,
     bundle,
 
 
@@ -46,7 +54,7 @@ rule all:
         "results/leaderboard.csv",
         "results/report.html",
         expand("results/{model}/merged/{split}.jsonl", model=MODELS, split=SPLITS),
-        [f"results/{model}/submission/{variant}/test.jsonl" for model in MODELS for variant in variants(model)],
+        submissions,
 
 
 onstart:

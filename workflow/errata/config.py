@@ -10,11 +10,13 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
-from errata import distributed
+from errata import distributed, strategies
 from errata.errors import Faults
 
 # Sections without free text: `1e-4` is a number there. YAML 1.1, which Snakemake reads, takes it for a string.
-_NUMERIC_SECTIONS = ("generate", "train", "export", "quantize", "memory_budget_gib")
+_NUMERIC_SECTIONS = ("generate", "score", "train", "export", "quantize", "memory_budget_gib")
+# Sections of strategies by name, of which a list of names does too.
+_STRATEGIES = ("strategies", "ablation")
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None}
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
@@ -43,7 +45,12 @@ def validated(
     rules = schema()
     given = _laid_over(_string_keys(copy.deepcopy(config)), _typed(_string_keys(dict(overrides or {}))))
     given |= {name: _with_exponents(given[name]) for name in _NUMERIC_SECTIONS if name in given}
+    for section in _STRATEGIES:
+        given[section] = _named(given.get(section, rules["properties"][section]["default"]))
+    given["ablation"] = _laid_over(_common(given["strategies"], given["ablation"]), given["ablation"])
     complete: dict[str, Any] = _with_defaults(given, rules)
+    for section in _STRATEGIES:
+        _methods(complete[section])
     validator = jsonschema.Draft202012Validator(rules)
     errors = sorted(validator.iter_errors(complete), key=lambda error: [str(part) for part in error.absolute_path])
     faults = [fault for error in errors for fault in _explained(error)]
@@ -80,8 +87,14 @@ def _explained(error: jsonschema.ValidationError) -> Iterator[str]:
 
 def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """What the schema cannot say."""
-    for name, model in config["models"].items():
-        where = f"models.{name}"
+    yield from strategies.contradictions(config)
+    for name in config["baselines"].keys() & config["models"].keys():
+        yield f"baselines.{name}: models has one of this name; every model is scored there anyway"
+    most = max(config["score"]["majority"], default=0)
+    if most > config["score"]["samples"]:
+        yield f"score.samples: {config['score']['samples']} are too few for the majority of {most}"
+    for section, name, model in [(s, *each) for s in ("models", "baselines") for each in config[s].items()]:
+        where = f"{section}.{name}"
         if model["engine"] == "endpoint":
             if not model["base_url"]:
                 yield f"{where}.base_url: missing; engine endpoint asks a server that already runs"
@@ -99,6 +112,30 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     budgets, bits = set(config["memory_budget_gib"]), {str(each) for each in config["quantize"]["bits"]}
     for unused in sorted(budgets - bits):
         yield f"memory_budget_gib.{unused}: quantize.bits has no {unused}"
+
+
+def _named(value: Any) -> Any:
+    """Strategies by name, each with its options; a list holds names alone."""
+    if isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value):
+        return {name: {} for name in value}
+    if isinstance(value, dict):
+        return {name: {} if settings is None else settings for name, settings in value.items()}
+    return value
+
+
+def _common(named: Any, others: Any) -> Any:
+    """Those of the one whose names stand in the other, too."""
+    if not (isinstance(named, dict) and isinstance(others, dict)):
+        return others
+    return {name: settings for name, settings in named.items() if name in others}
+
+
+def _methods(named: Any) -> None:
+    """Fill in the method where a strategy's name is one."""
+    if isinstance(named, dict):
+        for name, settings in named.items():
+            if isinstance(settings, dict) and settings["method"] is None and name in strategies.METHODS:
+                settings["method"] = name
 
 
 def _with_defaults(value: Any, rules: dict[str, Any]) -> Any:

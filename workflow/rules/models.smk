@@ -1,7 +1,7 @@
 # The base model: a checkpoint to train from, and what its engine serves. Downloads are kept in models/; what stands
 # here are links to them.
 
-GGUF_MODELS = [model for model in MODELS if ships_gguf(model)]
+GGUF_MODELS = [model for model in SETTINGS if ships_gguf(model)]
 
 
 rule fetch_gguf:
@@ -44,6 +44,8 @@ rule convert_gguf:
 
 rule fetch_checkpoint:
     input:
+        # a checkpoint of this workflow's own, to be scored as a model of its own
+        made=made_source,
         # an environment built anew brings no other model
         environment=ancient(ready("serve-cpu")),
     output:
@@ -53,7 +55,7 @@ rule fetch_checkpoint:
     benchmark:
         "results/benchmarks/{model}/fetch_checkpoint.tsv"
     wildcard_constraints:
-        model=any_of([model for model in MODELS if model not in GGUF_MODELS]),
+        model=any_of([model for model in SETTINGS if model not in GGUF_MODELS]),
     params:
         python=python("serve-cpu"),
         flags=fetch_flags,

@@ -6,8 +6,10 @@ QUANTIZE = CONFIG["quantize"]
 rule calibration:
     input:
         full="results/{model}/base/checkpoint",
-        answers="results/{model}/answers/train.jsonl",
-        retries="results/{model}/retries/{strategy}.jsonl",
+        data="results/data/train.jsonl",
+        answers=first_answers,
+        retries=retries_of,
+        held_out=held_out,
         environment=ready(f"quantize-{HARDWARE}"),
     output:
         "results/{model}/calibration/{strategy}.json",
@@ -23,8 +25,8 @@ rule calibration:
     message:
         "Choosing calibration texts for {wildcards.model}"
     shell:
-        "{params.python} -m errata calibration --checkpoint {input.full} --answers {input.answers}"
-        " --retries {input.retries} --kind {params.kind} --samples {params.samples} --seed {params.seed}"
+        "{params.python} -m errata calibration --checkpoint {input.full} --data {input.data}"
+        " --answers {input.answers} --retries {input.retries} --held-out {input.held_out} --kind {params.kind} --samples {params.samples} --seed {params.seed}"
         " --output {output} 2>&1 | tee -i {log}"
 
 

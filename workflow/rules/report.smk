@@ -1,18 +1,11 @@
-# The leaderboard and the report of everything that was scored.
-
-
-TRAINED = [model for model in MODELS if CONFIG["models"][model]["source"]]
+# The leaderboard and the report of everything that was scored, and the tables that compare strategies and base models.
 
 
 rule report:
     input:
-        scores=[f"results/{model}/scores/{variant}/test.json" for model in MODELS for variant in variants(model)],
-        retries=expand(
-            "results/{model}/retries/{strategy}.jsonl",
-            model=TRAINED,
-            strategy=STRATEGIES,
-        ),
-        adapters=expand("results/{model}/adapter/{strategy}", model=TRAINED, strategy=STRATEGIES),
+        scores=scores,
+        retries=used_retries,
+        adapters=adapters,
         leaks="results/data/leaks.csv",
         template="workflow/report/report.html.j2",
         environment=ready("serve-cpu"),
@@ -40,3 +33,54 @@ rule report:
     shell:
         "{params.python} -m errata report --scores {input.scores} --config {params.config:q} --results results"
         " --locks {input.locks} --leaderboard {output.leaderboard} --output {output.html} 2>&1 | tee -i {log}"
+
+
+rule ablation:
+    input:
+        scores=compared,
+        environment=ready("serve-cpu"),
+    output:
+        table=report(
+            "results/ablation.csv",
+            caption="../report/ablation.rst",
+            category="Leaderboard",
+        ),
+        markdown="results/ablation.md",
+    log:
+        "results/logs/ablation.log",
+    benchmark:
+        "results/benchmarks/ablation.tsv"
+    params:
+        python=python("serve-cpu"),
+        models=TRAINED,
+        config=json.dumps(CONFIG, sort_keys=True),
+    message:
+        "Comparing the strategies"
+    shell:
+        "{params.python} -m errata ablation --scores {input.scores} --model {params.models} --config {params.config:q}"
+        " --results results --output {output.table} --markdown {output.markdown} 2>&1 | tee -i {log}"
+
+
+rule baselines:
+    input:
+        scores=expand("results/{model}/scores/base/{split}.json", model=SETTINGS, split=SPLITS),
+        environment=ready("serve-cpu"),
+    output:
+        table=report(
+            "results/baselines.csv",
+            caption="../report/baselines.rst",
+            category="Leaderboard",
+        ),
+        markdown="results/baselines.md",
+    log:
+        "results/logs/baselines.log",
+    benchmark:
+        "results/benchmarks/baselines.tsv"
+    params:
+        python=python("serve-cpu"),
+        config=json.dumps(CONFIG, sort_keys=True),
+    message:
+        "Comparing the base models"
+    shell:
+        "{params.python} -m errata baselines --scores {input.scores} --config {params.config:q}"
+        " --output {output.table} --markdown {output.markdown} 2>&1 | tee -i {log}"

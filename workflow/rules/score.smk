@@ -13,32 +13,60 @@ rule gguf:
         "results/benchmarks/{model}/gguf-{variant}.tsv"
     params:
         python=python(f"quantize-{HARDWARE}"),
+        format=lambda wildcards: gguf_flags(wildcards.model),
     message:
         "Converting {wildcards.variant} of {wildcards.model} to GGUF for llama.cpp"
     shell:
-        "{params.python} -m errata gguf --checkpoint {input.full} --output {output} 2>&1 | tee -i {log}"
+        "{params.python} -m errata gguf --checkpoint {input.full} {params.format:q} --output {output} 2>&1 | tee -i {log}"
 
 
 rule base_answers:
     input:
-        answers="results/{model}/answers/{split}.jsonl",
-        summary="results/{model}/answers/{split}.summary.json",
+        answers=lambda wildcards: base_answered(wildcards, "jsonl"),
+        summary=lambda wildcards: base_answered(wildcards, "summary.json"),
     output:
         answers="results/{model}/scores/base/{split}.jsonl",
         summary="results/{model}/scores/base/{split}.summary.json",
     log:
         "results/logs/{model}/base_answers-{split}.log",
+    wildcard_constraints:
+        split="train|test|folds",
     message:
         "Taking the base model's answers as they are: no question is asked twice"
     shell:
         "( cp {input.answers} {output.answers} && cp {input.summary} {output.summary} ) 2> {log}"
 
 
+rule gather_folds:
+    input:
+        data="results/data/train.jsonl",
+        parts=of_folds(".jsonl"),
+        summaries=of_folds(".summary.json"),
+    output:
+        answers="results/{model}/scores/{variant}/folds.jsonl",
+        summary="results/{model}/scores/{variant}/folds.summary.json",
+    log:
+        "results/logs/{model}/gather-{variant}-folds.log",
+    wildcard_constraints:
+        variant=rf"({any_of(WHOLE)})(\+maj\d+)?",
+    params:
+        python=PYTHON,
+    message:
+        "Putting together what {wildcards.variant} of {wildcards.model} answered to questions it was not trained on"
+    shell:
+        "{params.python:q} -m errata gather-folds --data {input.data} --parts {input.parts}"
+        " --summaries {input.summaries} --output {output.answers} --summary {output.summary} 2>&1 | tee -i {log}"
+
+
+# of base there is one model for all folds
+ruleorder: gather_folds > vote
+
+
 rule score:
     input:
         answers="results/{model}/scores/{variant}/{split}.jsonl",
         summary="results/{model}/scores/{variant}/{split}.summary.json",
-        weights=lambda wildcards: sized_weights(wildcards.model, wildcards.variant),
+        weights=sized_weights,
         environment=ready("serve-cpu"),
     output:
         report(
@@ -72,6 +100,8 @@ rule submission:
         "results/logs/{model}/submission-{variant}-{split}.log",
     benchmark:
         "results/benchmarks/{model}/submission-{variant}-{split}.tsv"
+    wildcard_constraints:
+        split="train|test",
     params:
         python=PYTHON,
     message:

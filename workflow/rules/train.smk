@@ -3,9 +3,10 @@
 
 rule train:
     input:
-        base="results/{model}/base/checkpoint",
+        base=trained_from,
         dataset="results/{model}/sft/{strategy}.json",
-        dataset_info="results/{model}/sft/dataset_info.json",
+        # a further strategy changes nothing for this one
+        dataset_info=ancient("results/{model}/sft/dataset_info.json"),
         environment=ready(f"train-{HARDWARE}"),
     output:
         adapter=directory("results/{model}/adapter/{strategy}"),
@@ -23,21 +24,22 @@ rule train:
         python=python(f"train-{HARDWARE}"),
         template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
         settings=json.dumps(CONFIG["train"], sort_keys=True),
+        stage=lambda wildcards: STRATEGIES[wildcards.strategy].stage,
         seed=CONFIG["generate"]["seed"],
         remote=training_flags,
         # checkpoints of a training under way: outside the outputs, which a failed job loses
         work=lambda wildcards: f"results/{wildcards.model}/checkpoints/{wildcards.strategy}",
     message:
-        "Training a LoRA adapter on what {wildcards.model} got wrong first"
+        "Training a LoRA adapter of {wildcards.model}: {wildcards.strategy}"
     shell:
         "( {params.python} -m errata train --base {input.base} --dataset {input.dataset} --template {params.template:q}"
-        " --stage sft --seed {params.seed} --settings {params.settings:q} {params.remote:q} --work {params.work}"
+        " --stage {params.stage} --seed {params.seed} --settings {params.settings:q} {params.remote:q} --work {params.work}"
         " --output {output.adapter} && cp {output.adapter}/training_loss.png {output.loss} ) 2>&1 | tee -i {log}"
 
 
 rule merge_lora:
     input:
-        base="results/{model}/base/checkpoint",
+        base=trained_from,
         adapter="results/{model}/adapter/{strategy}",
         environment=ready(f"train-{HARDWARE}"),
     output:

@@ -1,0 +1,212 @@
+"""How training data is made: the strategies of a configuration, what each builds on, and what they share.
+
+A strategy's name is a part of paths. Its later rounds and its folds are strategies of their own: `self-round2` starts
+from the tuned model of `self`, `self.fold2` is trained on everything but fold 2, `self-round2.fold2` is both.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+METHODS = ("self", "distill", "reflect", "dpo")
+BASE = "base"
+# Not what a round, a fold, a quantized or a voted variant is called.
+NAME = re.compile(r"(?!base$)(?!.*-round\d+$)(?!.*-\d+bit$)[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Variant(NamedTuple):
+    """What is scored of a model: `base`, `self`, `self-4bit`, each also with the majority of samples, `self+maj8`.
+
+    Attributes:
+        made: `base`, or the strategy that made it.
+        bits: None where nothing is quantized.
+        votes: samples of which the majority counts; None for one completion.
+    """
+
+    made: str
+    bits: int | None = None
+    votes: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        found = re.fullmatch(r"(.+?)(?:-(\d+)bit)?(?:\+maj(\d+))?", text)
+        if not found:
+            return cls(text)
+        return cls(found[1], *(None if number is None else int(number) for number in (found[2], found[3])))
+
+    def __str__(self) -> str:
+        bits = "" if self.bits is None else f"-{self.bits}bit"
+        votes = "" if self.votes is None else f"+maj{self.votes}"
+        return f"{self.made}{bits}{votes}"
+
+    @property
+    def greedy(self) -> Self:
+        """The same with one completion a question."""
+        return self._replace(votes=None)
+
+    def of_fold(self, fold: int) -> Self:
+        """The same, trained without a fold."""
+        return self._replace(made=_of_fold(self.made, fold))
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way of making training data, and of training on it.
+
+    Attributes:
+        method: `self` (asked again until right), `distill` (a teacher is told the answer), `reflect` (the model is
+            shown its mistake), or `dpo` (right completions against wrong ones).
+        questions: of which questions, `wrong` at first or `all`; only distill has the choice.
+        teacher: the model that is told the answers; None is the model itself.
+        keep: different completions of a question that are trained on, at most.
+        replay: the share of first-right questions that are trained on too.
+        pairs: of a question at most, for dpo.
+        start_from: the strategy whose tuned model is trained; None for the base.
+        round: from 1.
+        asked: the variant that answers and is asked again: `base`, or what the round before has made.
+        fold: that is left out, from 1; None where all is trained on.
+    """
+
+    name: str
+    method: str
+    questions: str
+    teacher: str | None
+    keep: int
+    replay: float
+    pairs: int
+    start_from: str | None
+    rounds: int
+    round: int = 1
+    asked: str = BASE
+    fold: int | None = None
+
+    @property
+    def stage(self) -> str:
+        """LLaMA-Factory's name of the kind of training."""
+        return "dpo" if self.method == "dpo" else "sft"
+
+    @property
+    def asking(self) -> tuple[str | None, ...]:
+        """What completions are made by: strategies that agree in this share them. dpo takes those of self."""
+        if self.method == "distill":
+            # a teacher of its own does not change from round to round, but what was wrong at first does
+            return ("distill", self.teacher, self.questions, self.asked)
+        return ("self" if self.method == "dpo" else self.method, self.asked)
+
+
+class Strategies(Mapping[str, Strategy]):
+    """All strategies that a configuration allows for, by name, with their rounds and folds.
+
+    Attributes:
+        full: those that the whole pipeline is run for, and how many rounds of each.
+        compared: those of target `ablation`, the former included.
+        folds: how many there are; 0 for none.
+    """
+
+    def __init__(self, named: Mapping[str, Strategy], full: Mapping[str, int], folds: int) -> None:
+        self.full, self.folds = full, folds
+        self.compared = {name: strategy.rounds for name, strategy in named.items()}
+        whole = {each.name: each for strategy in named.values() for each in _rounds(strategy)}
+        without = [_without(strategy, fold) for strategy in whole.values() for fold in range(1, folds + 1)]
+        self._all = {**whole, **{strategy.name: strategy for strategy in without}}
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """Those of a validated configuration."""
+        full, more = config["strategies"], config["ablation"]
+        named = {}
+        for name, settings in {**more, **full}.items():
+            most = max(each[name]["rounds"] for each in (full, more) if name in each)
+            keep = settings["keep"] or config["generate"]["keep"]
+            named[name] = Strategy(**{**settings, "name": name, "rounds": most, "keep": keep})
+        # those of the whole pipeline first
+        ordered = {name: named[name] for name in [*full, *more]}
+        rounds = {name: settings["rounds"] for name, settings in full.items()}
+        return cls(ordered, rounds, config["dataset"]["folds"] or 0)
+
+    def __getitem__(self, name: str) -> Strategy:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def retries(self, name: str) -> str:
+        """Under which name the completions are that a strategy is trained on: that of the first that makes the same."""
+        wanted = self[name].asking
+        return next(other for other, strategy in self._all.items() if strategy.asking == wanted)
+
+    def keep(self, name: str) -> int:
+        """How many different completions of a question are asked for: as many as any wants of those that share them."""
+        wanted = self[name].asking
+        return max(strategy.keep for strategy in self._all.values() if strategy.asking == wanted)
+
+
+def of_round(name: str, number: int) -> str:
+    """What a round of a strategy is called."""
+    return name if number == 1 else f"{name}-round{number}"
+
+
+def _rounds(strategy: Strategy) -> list[Strategy]:
+    """A strategy's first round and those that follow: each asks and trains what the one before has made."""
+    made = [strategy]
+    for number in range(2, strategy.rounds + 1):
+        before = made[-1].name
+        name = of_round(strategy.name, number)
+        made.append(replace(strategy, name=name, round=number, asked=before, start_from=before))
+    return made
+
+
+def _of_fold(name: str, fold: int) -> str:
+    return f"{name}.fold{fold}"
+
+
+def _without(strategy: Strategy, fold: int) -> Strategy:
+    """The same without a fold; what it builds on is without it too."""
+    start, asked = strategy.start_from, strategy.asked
+    return replace(
+        strategy,
+        name=_of_fold(strategy.name, fold),
+        fold=fold,
+        start_from=None if start is None else _of_fold(start, fold),
+        asked=asked if asked == BASE else _of_fold(asked, fold),
+    )
+
+
+def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the schema cannot say about the strategies of a configuration."""
+    defined = {**config["ablation"], **config["strategies"]}
+    known: list[str] = []
+    for section in ("strategies", "ablation"):
+        for name, settings in config[section].items():
+            where = f"{section}.{name}"
+            if not NAME.fullmatch(name):
+                yield f"{where}: no name for a strategy: letters, digits, - and _; not base, ...-round2 or ...-4bit"
+            if section == "ablation" and name in config["strategies"]:
+                if {**settings, "rounds": 0} != {**config["strategies"][name], "rounds": 0}:
+                    yield f"{where}: strategies has one of this name; only `rounds` may be another here"
+                continue
+            yield from _faults(where, settings, config)
+            start = settings["start_from"]
+            if start is not None and start not in known:
+                hint = "it has to stand before this one" if start in defined else f"there are {', '.join(defined)}"
+                yield f"{where}.start_from: no strategy {start!r} yet; {hint}"
+            known.append(name)
+
+
+def _faults(where: str, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
+    method = settings["method"]
+    if method is None:
+        yield f"{where}.method: missing, since the name is none of {', '.join(METHODS)}"
+    if method != "distill":
+        if settings["teacher"]:
+            yield f"{where}.teacher: only method distill has one"
+        if settings["questions"] != "wrong":
+            yield f"{where}.questions: only method distill has the choice"
+    elif settings["teacher"] and settings["teacher"] not in {**config["models"], **config["baselines"]}:
+        yield f"{where}.teacher: no model {settings['teacher']!r} in models or baselines"
+    if method == "dpo" and settings["replay"]:
+        yield f"{where}.replay: dpo is trained on pairs, and a first-right question has no wrong completion"
