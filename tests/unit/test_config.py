@@ -126,6 +126,10 @@ def test_only_data_and_models_are_required_and_defaults_fill_the_rest() -> None:
                 place = place["m"]
             if path[:2] == ("dataset", "take") and len(path) == 3:
                 break  # which splits are cut is the user's choice
+            if path[0] in {"strategies", "ablation", "baselines"} and len(path) > 1 and place is complete[path[0]]:
+                if path[0] == "baselines":
+                    break  # there are none
+                place = place["self"]
             assert name in place, f"{'.'.join(path)} has no default"
             place = place[name]
     assert complete["generate"]["attempts"] == 6
@@ -206,8 +210,11 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
         (changed(generate__top_p=0), "generate.top_p: 0 is less than or equal to the minimum of 0"),
         (changed(models__m__engine="vlm"), "models.m.engine: 'vlm' is not one of llamacpp, vllm, endpoint"),
         (changed(hardware="gpu"), "hardware: 'gpu' is not one of cpu, cuda"),
-        (changed(strategies=["sefl"]), "strategies.0: 'sefl' is not one of self"),
-        (changed(strategies=[]), "strategies: [] should be non-empty"),
+        (changed(strategies=["sefl"]), "strategies.sefl.method: missing, since the name is none of self, distill, "),
+        (changed(strategies=[]), "strategies: {} should be non-empty"),
+        (changed(strategies=["self", "self"]), "strategies: ['self', 'self'] is not of type 'object'"),
+        (changed(strategies__self={"repaly": 1}), "strategies.self.repaly: unknown key; did you mean 'replay'?"),
+        (changed(strategies__self={"replay": 2}), "strategies.self.replay: 2 is greater than the maximum of 1"),
         (changed(quantize__bits=[3, 3]), "quantize.bits: [3, 3] has non-unique elements"),
         (changed(quantize__bits=[5]), "quantize.bits.0: 5 is not one of 2, 3, 4, 8"),
         (changed(memory_budget_gib={5: 1}), "memory_budget_gib: '5' is not one of 2, 3, 4, 8"),
@@ -219,12 +226,44 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
         (changed(models__m__base_url="http://x/v1"), "models.m.base_url: only engine endpoint has one"),
         (changed(hardware="cuda"), "models.m.engine: llamacpp serves on the CPU only; with hardware cuda use vllm"),
         (changed(memory_budget_gib={8: 1}), "memory_budget_gib.8: quantize.bits has no 8"),
+        (changed(strategies={"self-4bit": {"method": "self"}}), "strategies.self-4bit: no name for a strategy"),
+        (changed(strategies={"base": {"method": "self"}}), "strategies.base: no name for a strategy"),
+        (changed(strategies={"a.fold1": {"method": "self"}}), "strategies.a.fold1: no name for a strategy"),
+        (changed(strategies__self={"teacher": "m"}), "strategies.self.teacher: only method distill has one"),
+        (changed(strategies__self={"questions": "all"}), "strategies.self.questions: only method distill has"),
+        (
+            changed(strategies__distill={"teacher": "x"}),
+            "strategies.distill.teacher: no model 'x' in models or baselines",
+        ),
+        (changed(strategies__dpo={"replay": 0.1}), "strategies.dpo.replay: dpo is trained on pairs"),
+        (changed(strategies__dpo={"start_from": "self"}), "strategies.dpo.start_from: no strategy 'self' yet; it has"),
+        (
+            changed(strategies__dpo={"start_from": "slef"}),
+            "strategies.dpo.start_from: no strategy 'slef' yet; there are",
+        ),
+        (changed(strategies=["self"], ablation__self={"replay": 1}), "ablation.self: strategies has one of this name"),
+        (changed(score={"majority": [9]}), "score.samples: 8 are too few for the majority of 9"),
+        (changed(baselines={"m": {"source": "y"}}), "baselines.m: models has one of this name"),
+        (changed(baselines={"n": {}}), "baselines.n.source: missing; engine llamacpp needs a model to serve"),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value.partition(";")[0])[:40] if isinstance(value, str) else "",
 )
 def test_a_fault_names_the_key_and_what_it_may_be(config: dict[str, Any], fault: str) -> None:
     (found,) = faults_of(config)
     assert found.startswith(fault)
+
+
+def test_a_list_of_methods_is_short_for_strategies_without_options() -> None:
+    listed = validated(changed(strategies=["self", "dpo"]))
+    assert listed == validated(changed(strategies={"self": None, "dpo": {}}))
+    assert listed["strategies"]["dpo"]["method"] == "dpo"
+
+
+def test_an_ablation_takes_the_options_of_a_strategy_that_it_names_too() -> None:
+    config = changed(strategies__self={"replay": 0.5}, ablation={"self": {"rounds": 3}, "dpo": None})
+    complete = validated(config)
+    assert complete["ablation"]["self"] == {**complete["strategies"]["self"], "rounds": 3}
+    assert list(complete["ablation"]) == ["self", "dpo"]
 
 
 def test_all_faults_come_at_once() -> None:

@@ -47,14 +47,17 @@ def validated(
     given |= {name: _with_exponents(given[name]) for name in _NUMERIC_SECTIONS if name in given}
     for section in _STRATEGIES:
         given[section] = _named(given.get(section, rules["properties"][section]["default"]))
-    given["ablation"] = _laid_over(_common(given["strategies"], given["ablation"]), given["ablation"])
+    more = copy.deepcopy(given["ablation"])
     complete: dict[str, Any] = _with_defaults(given, rules)
-    for section in _STRATEGIES:
-        _methods(complete[section])
     validator = jsonschema.Draft202012Validator(rules)
     errors = sorted(validator.iter_errors(complete), key=lambda error: [str(part) for part in error.absolute_path])
     faults = [fault for error in errors for fault in _explained(error)]
     if not faults:
+        for name in complete["ablation"].keys() & complete["strategies"].keys():
+            # the same strategy, with what is said of it there
+            complete["ablation"][name] = {**complete["strategies"][name], **more[name]}
+        for section in _STRATEGIES:
+            _methods(complete[section])
         faults = list(_contradictions(complete))
     if faults:
         raise Faults(name, faults, "config/README.md explains every key.")
@@ -123,19 +126,11 @@ def _named(value: Any) -> Any:
     return value
 
 
-def _common(named: Any, others: Any) -> Any:
-    """Those of the one whose names stand in the other, too."""
-    if not (isinstance(named, dict) and isinstance(others, dict)):
-        return others
-    return {name: settings for name, settings in named.items() if name in others}
-
-
-def _methods(named: Any) -> None:
+def _methods(named: dict[str, dict[str, Any]]) -> None:
     """Fill in the method where a strategy's name is one."""
-    if isinstance(named, dict):
-        for name, settings in named.items():
-            if isinstance(settings, dict) and settings["method"] is None and name in strategies.METHODS:
-                settings["method"] = name
+    for name, settings in named.items():
+        if settings["method"] is None and name in strategies.METHODS:
+            settings["method"] = name
 
 
 def _with_defaults(value: Any, rules: dict[str, Any]) -> Any:
