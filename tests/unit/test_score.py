@@ -8,7 +8,7 @@ import pytest
 
 from errata.__main__ import main
 from errata.errors import Faults, UserError
-from errata.score import Score, read_answers, wall_seconds
+from errata.score import Answering, Score, never_trained_on, read_answers
 
 
 def line(id: str, question: int, answer: str | None, expected: str | None, **more: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_wall_time_comes_from_the_summary(tmp_path: Path) -> None:
     named.write_text('{"wall_seconds": 7}')
     assert scored(tmp_path, rows, "--summary", str(named)).seconds == 7.0
     with pytest.raises(UserError, match=r"nowhere\.json"):
-        wall_seconds(tmp_path / "answers" / "test.jsonl", tmp_path / "nowhere.json")
+        Answering.read(tmp_path / "answers" / "test.jsonl", tmp_path / "nowhere.json")
 
 
 def test_the_same_question_twice_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,6 +147,34 @@ def test_a_checkpoint_without_weights_is_an_error(tmp_path: Path, capsys: pytest
     assert main(["score", *flags, "--checkpoint", str(tmp_path / "gone"), "--output", str(output)]) == 1
     assert "gone" in capsys.readouterr().err
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("variant", "split", "held_out"),
+    [
+        ("base", "train", True),
+        ("base+maj8", "train", True),
+        ("self", "test", True),
+        ("self-4bit+maj8", "test", True),
+        ("self", "train", False),
+        ("self-round2-4bit+maj8", "train", False),
+        ("self-round2+maj8", "folds", True),
+        ("base", "fold2", True),
+        ("self.fold2-4bit", "fold2", True),
+        ("self.fold2", "fold1", False),
+        ("self.fold12", "fold2", False),
+        ("self", "fold2", False),
+    ],
+)
+def test_what_is_held_out(variant: str, split: str, held_out: bool) -> None:
+    assert never_trained_on(variant, split) is held_out
+
+
+def test_a_base_model_may_have_been_trained_all_the_same(tmp_path: Path) -> None:
+    rows = [line("p", 0, "A", "A")]
+    assert scored(tmp_path, rows).held_out
+    assert not scored(tmp_path, rows, "--held-out", "no").held_out
+    assert scored(tmp_path, rows).sampled_accuracy is None
 
 
 def test_a_file_that_is_no_score_is_refused(tmp_path: Path) -> None:

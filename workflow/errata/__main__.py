@@ -29,6 +29,8 @@ STEPS = {
     "quantize": ("errata.quantize", "quantize a checkpoint with GPTQ"),
     "dequantize": ("errata.dequantize", "turn a GPTQ checkpoint into a plain one"),
     "gguf": ("errata.gguf", "convert a checkpoint to GGUF for llama.cpp"),
+    "sample": ("errata.sample", "ask a model every question several times"),
+    "vote": ("errata.vote", "take the majority of sampled answers"),
     "score": ("errata.score", "count what a variant got right"),
     "submission": ("errata.submission", "fill a model's answers into the input records"),
     "recover": ("errata.recover", "after Snakemake was killed on Slurm: keep what its jobs finish"),

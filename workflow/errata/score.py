@@ -9,18 +9,22 @@ What the figures of a score mean:
 - `seconds` is the wall time of the answering, taken from the summary that step `answer` writes beside its
   answers. The latencies in the lines are no substitute: they overlap when questions are asked at once. Null
   if unknown.
+- `held_out` says whether the variant's model was never trained on these questions.
+- `sampled_accuracy` is what one sampled completion gets on average where the majority of several counts, unreadable
+  ones taken for wrong; null where each question has one completion.
 - `weights_gib` is the size on disk of the checkpoint's weight files in GiB (2**30 bytes).
 """
 
 import argparse
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from errata.errors import Faults, UserError
 from errata.files import read_json, read_jsonl, write_json
 from errata.records import Key
 from errata.stats import wilson
+from errata.strategies import BASE, Variant
 from errata.weights import size_gib
 
 
@@ -60,6 +64,8 @@ class Score:
     prompt_tokens: int | None
     completion_tokens: int | None
     served: str
+    held_out: bool
+    sampled_accuracy: float | None
 
     @classmethod
     def read(cls, path: Path) -> "Score":
@@ -73,7 +79,8 @@ class Score:
         missing = [name for name in names if name not in value] if isinstance(value, dict) else names
         if missing:
             raise UserError(
-                f"{path}: not a score file: it has no {', '.join(missing)}. Name files that step score wrote."
+                f"{path}: not a score file: it has no {', '.join(missing)}. Name files that step score wrote; "
+                "one of an earlier version is to be deleted and made anew."
             )
         return cls(**{name: value[name] for name in names})
 
@@ -117,19 +124,43 @@ def read_answers(path: Path) -> dict[Key, Answer]:
     return answers
 
 
-def wall_seconds(answers: Path, summary: Path | None) -> float | None:
-    """The wall time of the answering from its summary file, in seconds; None when it is not known.
+class Answering(NamedTuple):
+    """What the summary beside a file of answers tells; the module's docstring says what the figures mean."""
 
-    Args:
-        answers: the answers file; `{split}.summary.json` beside it is read when it exists and none is named.
-        summary: a summary file that must exist.
+    seconds: float | None = None
+    sampled_accuracy: float | None = None
+
+    @classmethod
+    def read(cls, answers: Path, summary: Path | None) -> Self:
+        """Read a summary; nothing is known without one.
+
+        Args:
+            answers: the answers file; `{split}.summary.json` beside it is read when it exists and none is named.
+            summary: a summary file that must exist.
+        """
+        path = summary or answers.with_suffix(".summary.json")
+        if summary is None and not path.exists():
+            return cls()
+        value = read_json(path)
+        if not isinstance(value, dict):
+            return cls()
+        seconds, samples = value.get("wall_seconds"), value.get("labelled_samples")
+        return cls(
+            None if seconds is None else float(seconds),
+            value["right_samples"] / samples if samples else None,
+        )
+
+
+def never_trained_on(variant: str, split: str) -> bool:
+    """Whether what made a variant leaves the questions of a split out, as the workflow trains.
+
+    Training sets are made of `train`, without the problems that stand in test. What answers split `folds` was trained
+    without the fold of the question; a single fold is left out by the strategies named after it.
     """
-    path = summary or answers.with_suffix(".summary.json")
-    if summary is None and not path.exists():
-        return None
-    value = read_json(path)
-    seconds = value.get("wall_seconds") if isinstance(value, dict) else None
-    return None if seconds is None else float(seconds)
+    made = Variant.parse(variant).made
+    if made == BASE or split in ("test", "folds"):
+        return True
+    return split.startswith("fold") and made.endswith(f".{split}")
 
 
 def total_tokens(counts: list[tuple[str | None, int | None]]) -> int | None:
@@ -147,13 +178,14 @@ def score(
     split: str,
     served: str,
     weights: float | None,
-    seconds: float | None,
+    answering: Answering,
+    held_out: bool | None = None,
 ) -> Score:
     """Count; the module's docstring says what each figure means.
 
     Args:
         weights: size of the weights in GiB, or None.
-        seconds: wall time of the answering, or None.
+        held_out: whether the model was never trained on the questions; None where variant and split tell it.
     """
     labelled = [answer for answer in answers.values() if answer.expected is not None]
     questions = len(labelled)
@@ -172,18 +204,20 @@ def score(
         ci_low=interval.low if interval else None,
         ci_high=interval.high if interval else None,
         weights_gib=weights,
-        seconds=seconds,
+        seconds=answering.seconds,
         prompt_tokens=total_tokens([(each.completion, each.prompt_tokens) for each in answers.values()]),
         completion_tokens=total_tokens([(each.completion, each.completion_tokens) for each in answers.values()]),
         served=served,
+        held_out=never_trained_on(variant, split) if held_out is None else held_out,
+        sampled_accuracy=answering.sampled_accuracy,
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", type=Path, required=True, metavar="FILE", help="the variant's answers")
     parser.add_argument("--model", required=True, help="the model's name in the configuration")
-    parser.add_argument("--variant", required=True, help="base, STRATEGY or STRATEGY-BITSbit")
-    parser.add_argument("--split", required=True, help="train or test")
+    parser.add_argument("--variant", required=True, help="base, STRATEGY or STRATEGY-BITSbit, each also with +majVOTES")
+    parser.add_argument("--split", required=True, help="train, test or folds")
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -194,6 +228,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--served", required=True, metavar="TEXT", help="how it was served, shown in the report")
     parser.add_argument(
         "--summary", type=Path, metavar="FILE", help="summary of the answering (default: beside the answers)"
+    )
+    parser.add_argument(
+        "--held-out",
+        choices=["yes", "no"],
+        help="whether the model was never trained on these questions (default: as variant and split tell; a base model "
+        "that is a tuned checkpoint does not)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the score file to write")
 
@@ -207,7 +247,8 @@ def run(arguments: argparse.Namespace) -> None:
             split=arguments.split,
             served=arguments.served,
             weights=size_gib(arguments.checkpoint) if arguments.checkpoint else None,
-            seconds=wall_seconds(arguments.answers, arguments.summary),
+            answering=Answering.read(arguments.answers, arguments.summary),
+            held_out=None if arguments.held_out is None else arguments.held_out == "yes",
         )
     )
     write_json(arguments.output, counted)
