@@ -53,9 +53,9 @@ def validated(
     errors = sorted(validator.iter_errors(complete), key=lambda error: [str(part) for part in error.absolute_path])
     faults = [fault for error in errors for fault in _explained(error)]
     if not faults:
-        for name in complete["ablation"].keys() & complete["strategies"].keys():
+        for both in complete["ablation"].keys() & complete["strategies"].keys():
             # the same strategy, with what is said of it there
-            complete["ablation"][name] = {**complete["strategies"][name], **more[name]}
+            complete["ablation"][both] = {**complete["strategies"][both], **more[both]}
         for section in _STRATEGIES:
             _methods(complete[section])
         faults = list(_contradictions(complete))
