@@ -2,12 +2,12 @@
 
 It also stands in for vLLM's own server, see `stand_in`: the process is then started and stopped by the code under test.
 
-A script: {"model": name, "key": null or the only key let in, "rules": [{"match": text in the prompt, "replies": [reply,
-...]}]}. The first rule that matches counts; its replies are given in turn, also over the lives of a server that is
-started anew, the last one for ever. A reply: {"content", "finish_reason", "model", "usage" (beside the counts)}, or
-{"status", "error"}, or {"body", "type"} as they are, or {"drop": true} (half an answer, then the connection is closed),
-or {"stall": true} (half an answer, then nothing), or {"die": exit status} (the process ends). With each: {"delay"
-(seconds), "headers"}.
+A script: {"model": name, "key": null or the only key let in, "rules": [{"match": text in the prompt (all its turns, one
+below the other), "replies": [reply, ...]}]}. The first rule that matches counts; its replies are given in turn, also
+over the lives of a server that is started anew, the last one for ever. A reply: {"content", "finish_reason", "model",
+"usage" (beside the counts)}, or {"status", "error"}, or {"body", "type"} as they are, or {"drop": true} (half an
+answer, then the connection is closed), or {"stall": true} (half an answer, then nothing), or {"die": exit status} (the
+process ends). With each: {"delay" (seconds), "headers"}.
 
 What came stands in `seen.jsonl` beside the script; the requests whose connection the client closed before it had its
 reply stand in `closed.jsonl`.
@@ -54,7 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.refused():
             return
-        prompt = body["messages"][0]["content"]
+        # one turn is the prompt itself; of several each may be matched
+        prompt = "\n".join(message["content"] for message in body["messages"])
         with self.lock:
             self.under_way[prompt] += 1
             reply = self.next_reply(prompt)

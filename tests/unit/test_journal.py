@@ -29,9 +29,14 @@ TEXTS = (st.text(max_size=30) | st.lists(st.sampled_from(ODD)).map("".join)).map
 
 
 def request(
-    id: str = "p", question: int = 0, attempt: int = 0, prompt: str = "?", sampling: Sampling = SAMPLING
+    id: str = "p",
+    question: int = 0,
+    attempt: int = 0,
+    prompt: str = "?",
+    sampling: Sampling = SAMPLING,
+    history: tuple[str, ...] = (),
 ) -> Request:
-    return Request(Key(id, question), attempt, prompt, sampling)
+    return Request(Key(id, question), attempt, prompt, sampling, history)
 
 
 def completion(text: str = "The answer is A") -> Completion:
@@ -166,8 +171,9 @@ def test_a_line_broken_beyond_its_head_is_named_when_its_completion_is_wanted(tm
         request(sampling=Sampling(64, 0.1, 1.0, 7)),
         request(sampling=Sampling(64, 0.0, 0.9, 7)),
         request(sampling=Sampling(64, 0.0, 1.0, 8)),
+        request(history=("?", "!")),
     ],
-    ids=["problem", "question", "attempt", "prompt", "max_tokens", "temperature", "top_p", "seed"],
+    ids=["problem", "question", "attempt", "prompt", "max_tokens", "temperature", "top_p", "seed", "history"],
 )
 def test_a_completion_is_never_given_for_another_request(tmp_path: Path, other: Request) -> None:
     with Journal(tmp_path / "journal.jsonl", "m") as journal:
@@ -309,6 +315,22 @@ def test_a_digest_depends_on_every_part_and_on_nothing_else(parts: list[str]) ->
     seen = {request(prompt=part).digest("m") for part in parts}
     assert len(seen) == len(set(parts))
     assert seen == {request(prompt=part).digest("m") for part in parts}
+    histories = {tuple(parts[:end]) for end in range(len(parts) + 1)}
+    assert len({request(history=history).digest("m") for history in histories}) == len(histories)
+
+
+def test_what_was_journaled_before_requests_had_a_history_is_still_found() -> None:
+    asked = Request(Key("张", 1), 2, '题 "?"\n', Sampling(64, 0.8, 0.9, 7))
+    assert asked.digest("m").hex() == "e5631494a70764303ebd59f3337643b5"
+
+
+def test_the_messages_are_those_of_the_history_and_the_prompt_last() -> None:
+    assert request(prompt="?").messages == [{"role": "user", "content": "?"}]
+    assert request(prompt="Why?", history=("1 + 1?", "3")).messages == [
+        {"role": "user", "content": "1 + 1?"},
+        {"role": "assistant", "content": "3"},
+        {"role": "user", "content": "Why?"},
+    ]
 
 
 # Opens a journal, reads all of it, and tells how much memory that took beyond what the process had before.

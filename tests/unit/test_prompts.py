@@ -55,8 +55,6 @@ def test_both_languages_have_a_prompt_of_each_kind_that_asks_for_what_is_read() 
             assert closed_world in text
         if purpose(path) == "reflect":
             assert {"en": '"Solution:"', "zh": "“解答：”"}[path.parent.name] in text
-                '"Solution:"', "“Solution:”"
-            )
 
 
 def test_the_prompts_of_before_are_asked_byte_for_byte() -> None:

@@ -120,7 +120,7 @@ class Client:
         return json.dumps(
             {
                 "model": self._server.model,
-                "messages": [{"role": "user", "content": request.prompt}],
+                "messages": request.messages,
                 **vars(request.sampling),
             }
         ).encode()

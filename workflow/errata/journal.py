@@ -45,17 +45,30 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to ask for. `attempt` counts from 0, so that equal requests of one question stay apart."""
+    """One completion to ask for. `attempt` counts from 0, so that equal requests of one question stay apart.
+
+    Attributes:
+        history: the turns before the prompt, of the user and of the model alternately; the first is the user's.
+    """
 
     key: Key
     attempt: int
     prompt: str
     sampling: Sampling
+    history: tuple[str, ...] = ()
 
     def digest(self, model: str) -> bytes:
         """What the completion of this request is filed under, 16 bytes; `model` identifies the weights."""
         parts = [model, *self.key, self.attempt, self.prompt, vars(self.sampling)]
+        if self.history:
+            parts.append(self.history)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()[:16]
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """What the server is sent: the history's turns, then the prompt."""
+        turns = (*self.history, self.prompt)
+        return [{"role": ("user", "assistant")[place % 2], "content": turn} for place, turn in enumerate(turns)]
 
 
 @dataclass(frozen=True)
