@@ -3,20 +3,30 @@
 import argparse
 from pathlib import Path
 
+from errata.errors import UserError
 from errata.files import write_json
 
-# LLaMA-Factory's Alpaca format; what else a row carries (id, question) it leaves alone.
+# LLaMA-Factory's Alpaca format; what else a row carries (id, question, template) it leaves alone.
 _COLUMNS = {"prompt": "instruction", "query": "input", "response": "output"}
+_PREFERENCES = {"prompt": "instruction", "query": "input", "chosen": "chosen", "rejected": "rejected"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--strategies", nargs="+", required=True)
+    parser.add_argument("--strategies", nargs="*", default=[], metavar="NAME", help="trained on completions")
+    parser.add_argument("--preferences", nargs="*", default=[], metavar="NAME", help="trained on pairs of completions")
     parser.add_argument("--output", type=Path, required=True, help="results/{model}/sft/dataset_info.json")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write one entry a strategy; its file stands beside the output."""
-    write_json(
-        arguments.output,
-        {name: {"file_name": f"{name}.json", "columns": _COLUMNS} for name in arguments.strategies},
-    )
+    """Write one entry a strategy; its file stands beside the output.
+
+    Raises:
+        UserError: no strategy is named.
+    """
+    if not (arguments.strategies or arguments.preferences):
+        raise UserError("no strategy: name one in --strategies or --preferences.")
+    completions = {name: {"file_name": f"{name}.json", "columns": _COLUMNS} for name in arguments.strategies}
+    pairs = {
+        name: {"file_name": f"{name}.json", "ranking": True, "columns": _PREFERENCES} for name in arguments.preferences
+    }
+    write_json(arguments.output, {**completions, **pairs})
