@@ -14,8 +14,6 @@ _RIGHT = r"(?:(?:correct|right|true|final|actual|desired|intended) ){0,2}"
 _ANSWER = rf"{_RIGHT}(?:answer|option|choice)"
 # "the given answer choices" are the options
 _ONE = r"(?! (?:option|choice)s?\b)"
-# Where a text may rightly be said to give something.
-_TEXT = r"(?:text|passage|story|problem|statements?|clues?|rules?|premises?|facts?|description|puzzle|scenario)"
 _TOLD = r"(?:given|provided|told|stated|supplied|specified|indicated|revealed|disclosed|designated|marked)"
 _SAYS = (
     r"(?:says?|said|states?|stated|tells?|told|gave|gives|provide[sd]?|claims?|claimed|wants?|asks?|asked|indicate[sd]"
@@ -96,12 +94,7 @@ _ZH_ANSWER = r"(?:正确|标准|最终)?的?答案"
 # not the options
 _ZH_ONE = r"(?!选项)"
 _ZH_GIVEN = r"(?:给定|给出|所给|提供|告知|告诉|指定|已知|已给)"
-_ZH_SAYS = (
-    r"(?:says?|said|states?|stated|tells?|told|gave|gives|provide[sd]?|claims?|claimed|wants?|asks?|asked|indicate[sd]"
-    r"|mention(?:s|ed)|correct(?:s|ed))"
-)
-_PROMPT = r"(?:prompt|question|task|hint|user|instructions?)"
-_EARLIER = r"(?:之前|先前|此前|原先|刚才|上次|上一次|第一次|最初|原来)"
+_ZH_EARLIER = r"(?:之前|先前|此前|原先|刚才|上次|上一次|第一次|最初|原来)"
 _ZH_WRONG = r"(?:有误|错|不对|不正确|不准确|有问题|疏漏|失误|不成立|漏洞)"
 
 _CHINESE = (
