@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from errata import calibration
 from errata.errors import UserError
 from errata.records import Key
-from helpers import write_jsonl
+from helpers import problem, write_jsonl
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -58,12 +59,22 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def texts(
-    tmp_path: Path, checkpoint: Path, *, kind: str = "completions", samples: int = 10, seed: int = 1, **files: Any
+    tmp_path: Path,
+    checkpoint: Path,
+    *,
+    kind: str = "completions",
+    samples: int = 10,
+    seed: int = 1,
+    held_out: Iterable[str] = (),
+    **files: Any,
 ) -> Any:
     output = tmp_path / "calibration.json"
+    data = write_jsonl(tmp_path / "train.jsonl", [problem(id, "A", text=f"Text of {id}") for id in ("p1", "p2", "p3")])
     calibration.run(
         argparse.Namespace(
             checkpoint=checkpoint,
+            data=data,
+            held_out=[write_jsonl(tmp_path / "test.jsonl", [problem("x", None, text=text) for text in held_out])],
             answers=write_jsonl(tmp_path / "answers.jsonl", files.get("answers", ANSWERS)),
             retries=write_jsonl(tmp_path / "retries.jsonl", files.get("retries", RETRIES)),
             kind=kind,
@@ -87,6 +98,30 @@ def test_prompts_are_bare_and_of_every_question(tmp_path: Path, checkpoint: Path
     (checkpoint / "chat_template.jinja").unlink()
     rows = texts(tmp_path, checkpoint, kind="prompts")
     assert sorted(row["text"] for row in rows) == [f"prompt of {key}" for key in ("p1 0", "p1 1", "p2 0", "p3 0")]
+
+
+def test_only_completions_that_may_be_trained_on_are_taken_and_each_question_once(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    retries = [
+        retried("p1", 0, "solved", ("a teacher's", True)),
+        retried("p1", 1, "rejected", ("gives it away", True)),
+        retried("p2", 0, "solved", ("told", True), ("its own", True)),
+    ]
+    retries[1]["attempts"][0]["rejected"] = retries[2]["attempts"][0]["rejected"] = "gives-away"
+    rows = texts(tmp_path, checkpoint, retries=retries)
+    assert sorted((row["id"], row["question"]) for row in rows) == [("p1", 0), ("p2", 0)]
+    assert [row["text"].split("assistant\n")[1] for row in rows if row["id"] == "p1"] == ["first right<|im_end|>"]
+    assert [row["text"].split("assistant\n")[1] for row in rows if row["id"] == "p2"] == ["its own<|im_end|>"]
+
+
+@pytest.mark.parametrize("kind", ["completions", "prompts"])
+def test_problems_that_are_scored_are_left_out(tmp_path: Path, checkpoint: Path, kind: str) -> None:
+    answers = [*ANSWERS, answer("p2", 1, True)]
+    rows = texts(tmp_path, checkpoint, kind=kind, answers=answers, held_out=["Text\n of  p1", "Text of p3"])
+    assert {row["id"] for row in rows} == {"p2"}
+    with pytest.raises(UserError, match="but of 3 problems that are held out"):
+        texts(tmp_path, checkpoint, kind=kind, answers=answers, held_out=[f"Text of p{n}" for n in (1, 2, 3)])
 
 
 def test_nothing_right_is_told_with_the_keys_to_change(tmp_path: Path, checkpoint: Path) -> None:

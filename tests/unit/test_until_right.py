@@ -69,7 +69,8 @@ def test_with_keep_a_question_is_asked_until_so_many_different_completions_are_r
     assert {row["outcome"] for row in done.rows} == {"solved"}
     assert done.summary["solved_by_attempt"] == [1, 1, 0, 0, 0, 1]
     assert done.summary["right"] == 3 + 6 + 1
-    files = ["--answers", str(asking.answers), "--retries", str(asking.folder / "retry.out.jsonl")]
+    files = ["--data", str(asking.data), "--answers", str(asking.answers)]
+    files += ["--retries", str(asking.folder / "retry.out.jsonl")]
     output = asking.folder / "self.json"
     for keep, outputs in (
         (1, ["The answer is A"] * 3),

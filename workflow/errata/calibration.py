@@ -9,8 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from errata.cases import usable
 from errata.errors import UserError
 from errata.files import read_json, read_jsonl, write_json
+from errata.held_out import add_held_out_arguments, left_out
 from errata.records import Key
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Exchange(NamedTuple):
-    """A prompt and, where one is known, the model's own right completion."""
+    """A prompt and, where it is to be seen too, a right completion."""
 
     key: Key
     prompt: str
@@ -27,8 +29,9 @@ class Exchange(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint whose chat template is used")
+    add_held_out_arguments(parser)
     parser.add_argument("--answers", type=Path, required=True, help="first answers of the training split")
-    parser.add_argument("--retries", type=Path, required=True, help="retries of its first-wrong questions")
+    parser.add_argument("--retries", type=Path, required=True, help="what the strategy's completions are taken from")
     parser.add_argument(
         "--kind",
         choices=["completions", "prompts"],
@@ -41,15 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    exchanges = list(right_exchanges(arguments.answers, arguments.retries))
-    if arguments.kind == "prompts":
-        exchanges = [
-            Exchange(Key(row["id"], row["question"]), row["prompt"], None) for row in read_jsonl(arguments.answers)
-        ]
+    """Write the texts.
+
+    Raises:
+        UserError: there is nothing to take them from; the checkpoint has no chat template that can be used.
+    """
+    source = prompts if arguments.kind == "prompts" else right_exchanges
+    scored = left_out(arguments.data, arguments.held_out)
+    exchanges = [each for each in source(arguments.answers, arguments.retries) if each.key.id not in scored]
+    if scored:
+        print(f"calibration: {len(scored)} problems are held out", file=sys.stderr)
     if not exchanges:
+        besides = f" but of {len(scored)} problems that are held out" if scored else ""
         raise UserError(
-            f"{arguments.answers}: no question was answered rightly, at first or later, so there is nothing to "
-            "calibrate on. Raise generate.attempts, or set quantize.calibration: prompts."
+            f"{arguments.answers}: no question was answered rightly, at first or later{besides}, so there is nothing "
+            "to calibrate on. Raise generate.attempts, or set quantize.calibration: prompts."
+            if source is right_exchanges
+            else f"{arguments.answers}: no question to calibrate on{besides}. Bring more questions."
         )
     chosen = choose(exchanges, arguments.samples, arguments.seed)
     if len(chosen) < arguments.samples:
@@ -66,19 +77,27 @@ def run(arguments: argparse.Namespace) -> None:
     write_json(arguments.output, rows)
 
 
+def prompts(answers: Path, _: Path) -> Iterator[Exchange]:
+    """The prompt of every question."""
+    for row in read_jsonl(answers):
+        yield Exchange(Key(row["id"], row["question"]), row["prompt"], None)
+
+
 def right_exchanges(answers: Path, retries: Path) -> Iterator[Exchange]:
-    """Every right first answer, and the right attempt of every question that was solved later."""
-    prompts: dict[Key, str] = {}
+    """Every right first answer, and the first usable completion of every question that has one later."""
+    asked: dict[Key, str] = {}
+    right = set()
     for row in read_jsonl(answers):
         key = Key(row["id"], row["question"])
-        prompts[key] = row["prompt"]
+        asked[key] = row["prompt"]
         if row["correct"]:
+            right.add(key)
             yield Exchange(key, row["prompt"], row["completion"])
     for row in read_jsonl(retries):
         key = Key(row["id"], row["question"])
-        right = next((attempt for attempt in row["attempts"] if attempt["correct"]), None)
-        if row["outcome"] == "solved" and right is not None and key in prompts:
-            yield Exchange(key, prompts[key], right["completion"])
+        later = next((attempt for attempt in row["attempts"] if usable(attempt)), None)
+        if later is not None and key in asked and key not in right:
+            yield Exchange(key, asked[key], later["completion"])
 
 
 def choose(exchanges: list[Exchange], samples: int, seed: int) -> list[Exchange]:

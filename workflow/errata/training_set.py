@@ -256,11 +256,11 @@ def _row(key: Key, prompt: str, template: str | None, **texts: str) -> dict[str,
 
 
 def _text(row: Mapping[str, Any]) -> Text:
-    return Text(row["completion"] or "", row.get("completion_tokens") or 0)
+    return Text(row.get("completion") or "", row.get("completion_tokens") or 0)
 
 
 def _complete(row: Mapping[str, Any]) -> bool:
-    return row.get("finish_reason") not in ("length", "error") and bool((row["completion"] or "").strip())
+    return row.get("finish_reason") not in ("length", "error") and bool((row.get("completion") or "").strip())
 
 
 def _told(material: Material) -> str:
