@@ -13,7 +13,7 @@ def test_the_picture_is_the_rule_graph() -> None:
 
 def test_every_rule_stands_in_the_table_and_no_other() -> None:
     text = "".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
-    rules = set(re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE))
+    rules = set(re.findall(r"^(?:use rule \w+ as|rule|checkpoint) (\w+)", text, re.MULTILINE))
     table = README.read_text(encoding="utf-8").split("## Rules and artifacts")[1].split("\n## ")[0]
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.MULTILINE)
     told = {name for row in rows for name in re.findall(r"\w+", row)}

