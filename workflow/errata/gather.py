@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         Faults: a question is missing, stands in the parts twice, or is none that was to be asked.
         UserError: a file cannot be read, or no question at all was answered.
     """
-    wanted = _questions(arguments.data) if arguments.data else _first_wrong(arguments.answers)
+    wanted = all_questions(arguments.data) if arguments.data else _first_wrong(arguments.answers)
     summary = combined([read_json(path) for path in arguments.summaries])
     if summary["questions"] and summary["failed"] == summary["questions"]:
         raise UserError(
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
 
 
-def _questions(data: Path) -> Iterator[Key]:
+def all_questions(data: Path) -> Iterator[Key]:
     """Every question of a data file, in its order."""
     for record in read_jsonl(data):
         for question in record["questions"]:
