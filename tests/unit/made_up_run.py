@@ -48,8 +48,15 @@ class Run:
         labelled: bool = True,
         completion: str | None = None,
         finish_reason: str | None = None,
+        tokens: int = 40,
+        **summary: Any,
     ) -> None:
-        """Write answers that are right where told, and score them with the real step."""
+        """Write answers that are right where told, and score them with the real step.
+
+        Args:
+            tokens: of each completion.
+            summary: what else stands in the summary beside the answers.
+        """
         rows = []
         for place, hit in enumerate(right):
             expected = "ABC"[place % 3]
@@ -66,7 +73,7 @@ class Run:
                     "expected": expected if labelled else None,
                     "correct": hit if labelled else None,
                     "prompt_tokens": 120,
-                    "completion_tokens": 40,
+                    "completion_tokens": tokens,
                     "finish_reason": finish_reason or ("length" if answer is None else "stop"),
                     "seconds": 1.5,
                     "model": model,
@@ -75,7 +82,7 @@ class Run:
         output = self.results / model / "scores" / variant / f"{split}.json"
         answers = output.with_suffix(".jsonl")
         write_lines(answers, rows)
-        output.with_suffix(".summary.json").write_text('{"wall_seconds": 95.3}')
+        output.with_suffix(".summary.json").write_text(json.dumps({"wall_seconds": 95.3, **summary}))
         flags = ["--model", model, "--variant", variant, "--split", split, "--served", SERVED.get(variant, "vLLM")]
         assert main(["score", "--answers", str(answers), *flags, "--output", str(output)]) == 0
         scored = json.loads(output.read_text())

@@ -16,7 +16,8 @@ from made_up_run import SERVED, Run, whole_run
 
 from errata import provenance
 from errata.__main__ import main
-from errata.leaderboard import COLUMNS, collect, guessing, p_value, readable, summary
+from errata.findings import guessing, readable, summary
+from errata.leaderboard import COLUMNS, collect, p_value
 from errata.plots import read_loss, spread
 from errata.report import LONGEST, ROOT, shorten, visible
 
@@ -178,9 +179,9 @@ def test_dequantized_weights_are_said(page: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("", "No problem of test stands word for word in train."),
-        ("7,t1\n8,t1\n", "1 problem of test stands word for word in train (t1); the figures include them."),
-        ("7,t1\n8,t2\n", "2 problems of test stand word for word in train (t1, t2); the figures include them."),
+        ("", "no model was trained on questions of this split. No problem of train stands in it word for word."),
+        ("7,t1\n7,t2\n", "1 problem of train stands in it word for word (7); it is left out of the training sets"),
+        ("7,t1\n8,t2\n", "2 problems of train stand in it word for word (7, 8); they are left out of the training"),
         (None, None),
     ],
 )
@@ -260,7 +261,7 @@ def test_nothing_was_wrong_at_first(tmp_path: Path) -> None:
     (run.results / "smollm2-135m" / "retries" / "self.jsonl").write_text("")
     page = run.report()
     checked(page)
-    assert "Only the training split was scored" in page
+    assert "train: nothing that was scored on it was trained on its questions." in page
     assert "had nothing to ask again" in page
 
 

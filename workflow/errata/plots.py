@@ -8,9 +8,9 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from errata.leaderboard import BASE, parts
 from errata.samples import Retries
 from errata.score import Score
+from errata.strategies import BASE, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,21 +185,22 @@ def spread(places: Sequence[float], walls: Sequence[float]) -> list[float]:
 
 
 def _points(axes: "Axes", scores: Sequence[Score], strategies: Sequence[str], limits: Sequence[float]) -> None:
-    """Draw the variants; colour tells the strategy, the mark the bits."""
+    """Draw the variants; colour tells the strategy, the mark the bits, and voted ones are hollow."""
     scale = axes.transScale + axes.transLimits
     places = [float(scale.transform((score.weights_gib or 0.0, 0.0))[0]) for score in scores]
     walls = [float(scale.transform((limit, 0.0))[0]) for limit in limits]
     for score, place in zip(scores, spread(places, walls), strict=True):
-        strategy, bits = parts(score.variant)
-        number = list(strategies).index(strategy) if strategy in strategies else len(strategies)
-        colour = INK if strategy == BASE else SERIES[number % len(SERIES)]
+        variant = Variant.parse(score.variant)
+        number = list(strategies).index(variant.made) if variant.made in strategies else len(strategies)
+        colour = INK if variant.made == BASE else SERIES[number % len(SERIES)]
         accuracy = 100 * (score.accuracy or 0.0)
         axes.errorbar(
             [scale.inverted().transform((place, 0.0))[0]],
             [accuracy],
             yerr=[[accuracy - 100 * (score.ci_low or 0.0)], [100 * (score.ci_high or 0.0) - accuracy]],
-            fmt=MARKERS.get(bits, "D"),
+            fmt=MARKERS.get(variant.bits, "D"),
             color=colour,
+            fillstyle="full" if variant.votes is None else "none",
             markersize=6,
             capsize=2.5,
             elinewidth=1.3,
@@ -273,7 +274,7 @@ def _break(left: "Axes", right: "Axes") -> None:
 
 
 def retries_figure(retries: Sequence[Retries], strategies: Sequence[str], name: str) -> str:
-    """How many first-wrong questions were solved by the n-th attempt, a line a strategy."""
+    """How many questions were solved by the n-th attempt, a line for those strategies that share the attempts."""
     from matplotlib import rc_context
     from matplotlib.ticker import MaxNLocator
 
@@ -281,7 +282,7 @@ def retries_figure(retries: Sequence[Retries], strategies: Sequence[str], name: 
         figure = _figure(4.2, 2.9)
         axes = figure.subplots()
         for each in retries:
-            place = list(strategies).index(each.strategy)
+            place = list(strategies).index(each.strategies[0])
             curve = [0, *each.solved_by]
             axes.plot(
                 range(len(curve)),
@@ -290,13 +291,13 @@ def retries_figure(retries: Sequence[Retries], strategies: Sequence[str], name: 
                 marker="o",
                 markersize=4,
                 color=SERIES[place % len(SERIES)],
-                label=each.strategy,
+                label=each.name,
             )
         totals = sorted({each.questions for each in retries})
         for total in totals:
             axes.axhline(total, color=LIMIT, linewidth=1.2, linestyle=(0, (5, 3)))
             axes.annotate(
-                f"first wrong: {total}",
+                f"asked: {total}",
                 (0.01, total),
                 xycoords=("axes fraction", "data"),
                 xytext=(0, 3),
@@ -311,7 +312,7 @@ def retries_figure(retries: Sequence[Retries], strategies: Sequence[str], name: 
         axes.set_ylabel("questions solved")
         if len(retries) > 1:
             axes.legend(loc="best")
-        label = "; ".join(f"{each.strategy}: {', '.join(map(str, each.solved_by))}" for each in retries)
+        label = "; ".join(f"{each.name}: {', '.join(map(str, each.solved_by))}" for each in retries)
         return _svg(figure, name, f"Questions solved by the first, second, ... attempt. {label}.")
 
 

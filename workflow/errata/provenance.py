@@ -109,6 +109,23 @@ def base_models(results: Path, names: Iterable[str]) -> list[Fact]:
     return found
 
 
+def templates(results: Path, names: Iterable[str]) -> list[Fact]:
+    """The prompt templates of a run by what was asked with them: hashes of their texts, as artifacts carry them."""
+    found: dict[str, dict[str, None]] = {}
+    for name in names:
+        folder = results / name
+        answers = [*folder.glob("answers/*.summary.json"), *folder.glob("scores/*/*.summary.json")]
+        for path in [*sorted(answers), *sorted(folder.glob("retries/*.summary.json"))]:
+            what = f"retries {path.name.split('.')[0]}" if path.parent.name == "retries" else "answers"
+            try:
+                digest = json.loads(path.read_text(encoding="utf-8")).get("template")
+            except (OSError, ValueError, AttributeError):
+                continue
+            if isinstance(digest, str):
+                found.setdefault(what, {})[digest] = None
+    return [Fact(f"prompt template, {what}", ", ".join(digests)) for what, digests in found.items()]
+
+
 def locks(paths: Iterable[Path]) -> list[Lock]:
     """Read the main pins of lock files; a file that cannot be read is left out."""
     found = []

@@ -8,7 +8,7 @@ import argparse
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,23 +16,12 @@ from typing import Any, NamedTuple
 from errata import provenance
 from errata.errors import UserError
 from errata.files import write_text
-from errata.leaderboard import (
-    BASE,
-    COLUMNS,
-    LEVEL,
-    Row,
-    collect,
-    counted,
-    guessing,
-    p_value,
-    parts,
-    percent,
-    summary,
-    table,
-)
+from errata.findings import counted, guessing, held_out, summary
+from errata.leaderboard import COLUMNS, LEVEL, Row, collect, p_value, percent, table
 from errata.plots import Loss, loss_figure, read_loss, retries_figure, size_figure
 from errata.samples import OUTCOMES, SHOWN, Example, Retries, flips, read_retries
 from errata.score import Answer, read_answers
+from errata.strategies import BASE, Strategies, Variant
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).resolve().parents[1] / "report" / "report.html.j2"
@@ -92,10 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments.config)
-    configured: list[str] = config.get("strategies") or []
+    configured = in_order(config)
     rows = collect(arguments.scores, configured)
-    scored = {parts(row.score.variant)[0] for row in rows} - {BASE}
-    strategies = list(dict.fromkeys([*configured, *sorted(scored)]))
+    scored = {row.variant.made for row in rows} - {BASE}
+    # of those that only target ablation makes, and of rounds, what there is
+    strategies = [name for name in configured if name in scored or name in (config.get("strategies") or [])]
+    strategies += sorted(scored - set(strategies))
     locks = sorted((ROOT / "envs").glob("*.txt")) if arguments.locks is None else arguments.locks
     page = render(rows, config, strategies, arguments.results, locks)
     write_text(arguments.leaderboard, table(rows).to_csv(index=False, lineterminator="\n"))
@@ -119,57 +110,90 @@ def read_config(text: str) -> dict[str, Any]:
     return config
 
 
+def known(config: dict[str, Any]) -> Strategies | None:
+    """The strategies of a configuration; None of one as a user writes it, which lacks what is filled in."""
+    try:
+        return Strategies.of(config)
+    except (KeyError, TypeError):
+        return None
+
+
+def in_order(config: dict[str, Any]) -> list[str]:
+    """Every strategy of a configuration, rounds included."""
+    strategies = known(config)
+    if strategies is None:
+        return list(config.get("strategies") or [])
+    return [name for name, strategy in strategies.items() if strategy.fold is None]
+
+
+def retries_of(config: dict[str, Any], strategy: str) -> str:
+    """Under which name the completions are that a strategy is trained on: several may share them."""
+    strategies = known(config)
+    return strategies.retries(strategy) if strategies and strategy in strategies else strategy
+
+
 def budgets(config: dict[str, Any]) -> dict[int, float]:
     """GiB that the weights may take, by number of bits."""
     return {int(bits): float(limit) for bits, limit in (config.get("memory_budget_gib") or {}).items()}
 
 
 def model_section(
-    number: int, name: str, rows: Sequence[Row], strategies: Sequence[str], limits: dict[int, float], results: Path
+    number: int,
+    name: str,
+    rows: Sequence[Row],
+    strategies: Mapping[str, str],
+    limits: dict[int, float],
+    results: Path,
 ) -> Model:
     """Collect one model's section; what is missing stays empty and is said by the template.
 
     Args:
         number: makes ids of the section's figures unique.
         rows: all rows of the leaderboard.
+        strategies: in the order of the configuration, each with the name of its retries.
     """
     mine = [row for row in rows if row.score.model == name]
     folder = results / name
     first_answers = _first_answers(folder)
     retries, no_retries, trainings = [], [], []
-    for place, strategy in enumerate(strategies):
-        path = folder / "retries" / f"{strategy}.jsonl"
+    for made in dict.fromkeys(strategies.values()):
+        users = [strategy for strategy, source in strategies.items() if source == made]
+        path = folder / "retries" / f"{made}.jsonl"
         if path.exists():
-            retries.append(read_retries(path, strategy, first_answers))
+            retries.append(read_retries(path, users, first_answers))
         else:
-            no_retries.append(strategy)
+            no_retries += users
+    for place, strategy in enumerate(strategies):
         log = folder / "adapter" / strategy / "trainer_log.jsonl"
         loss = read_loss(log) if log.exists() else None
         drawn = loss is not None and (loss.training or loss.evaluation)
         svg = loss_figure(loss, place, f"loss{number}-{place}") if loss and drawn else None
         trainings.append(Training(strategy, svg, loss))
+    order = list(strategies)
     sizes: list[Figure] = []
     for split in dict.fromkeys(row.score.split for row in mine):
         scores = [row.score for row in mine if row.score.split == split and row.score.weights_gib]
         scores = [score for score in scores if score.accuracy is not None]
         if scores:
-            sizes.append(Figure(split, size_figure(scores, limits, strategies, f"size{number}-{len(sizes)}")))
+            sizes.append(Figure(split, size_figure(scores, limits, order, f"size{number}-{len(sizes)}")))
     base = {row.score.split: row.answers for row in mine if row.score.variant == BASE}
     changed = []
     for row in mine:
         score = row.score
-        # quantized variants answer nearly as what they were made of: their examples would say the same again
-        if row.to_base and parts(score.variant)[1] is None and score.split != "train":
+        # quantized and voted variants answer nearly as what they were made of: their examples would say the same again
+        if row.to_base and row.variant == Variant(row.variant.made) and score.split != "train":
             gained, gained_count = flips(base[score.split], row.answers, score.variant, to_right=True)
             lost, lost_count = flips(base[score.split], row.answers, score.variant, to_right=False)
             changed.append(Flips(score.variant, score.split, gained, gained_count, lost, lost_count))
-    splits = {row.score.split for row in mine}
+    # the questions of all folds are those of train
+    asked = {row.score.split: "train" if row.score.split == "folds" else row.score.split for row in mine}
+    chance = {split: guessing(results / "data" / f"{file}.jsonl") for split, file in asked.items()}
     return Model(
         name=name,
-        summary=summary(rows, name, limits, {split: guessing(results / "data" / f"{split}.jsonl") for split in splits}),
+        summary=summary(rows, name, limits, chance),
         sizes=sizes,
         retries=retries,
-        retries_svg=retries_figure(retries, strategies, f"retries{number}") if retries else None,
+        retries_svg=retries_figure(retries, order, f"retries{number}") if retries else None,
         no_retries=no_retries,
         trainings=trainings,
         flips=changed,
@@ -177,11 +201,11 @@ def model_section(
 
 
 def read_leaks(path: Path) -> list[str] | None:
-    """Ids of test problems that occur word for word in train, as step leaks found them; None without its file."""
+    """Ids of train problems that stand word for word in test, as step leaks found them; None without its file."""
     if not path.exists():
         return None
     with path.open(encoding="utf-8", newline="") as file:
-        return list(dict.fromkeys(row["test_id"] for row in csv.DictReader(file)))
+        return list(dict.fromkeys(row["train_id"] for row in csv.DictReader(file)))
 
 
 def _first_answers(folder: Path) -> dict[Any, Answer]:
@@ -202,6 +226,8 @@ def render(
 
     limits = budgets(config)
     names = list(dict.fromkeys(row.score.model for row in rows))
+    made = {strategy: retries_of(config, strategy) for strategy in strategies}
+    dataset = config.get("dataset") or {}
     jobs = provenance.jobs(results / "benchmarks")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
@@ -222,16 +248,16 @@ def render(
     page = environment.get_template(TEMPLATE.name).render(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rows=rows,
-        models=[model_section(number, name, rows, strategies, limits, results) for number, name in enumerate(names, 1)],
-        comparisons=sum(1 for row in rows for each in (row.to_base, row.to_tuned) if each),
+        models=[model_section(number, name, rows, made, limits, results) for number, name in enumerate(names, 1)],
+        comparisons=sum(1 for row in rows for each in (row.to_base, row.to_origin) if each),
         level=LEVEL,
         columns=COLUMNS,
         outcomes=OUTCOMES,
         shown=SHOWN,
-        facts=[*provenance.facts(ROOT), *provenance.base_models(results, names)],
+        held_out=held_out(rows, dataset.get("folds"), read_leaks(results / "data" / "leaks.csv")),
+        facts=[*provenance.facts(ROOT), *provenance.base_models(results, names), *provenance.templates(results, names)],
         seeds=list(provenance.seeds(config)),
         locks=[lock for lock in provenance.locks(locks) if lock.pins],
-        leaks=read_leaks(results / "data" / "leaks.csv"),
         jobs=jobs,
         jobs_seconds=sum(job.seconds for job in jobs),
         config=yaml.safe_dump(provenance.redact(config), sort_keys=False, allow_unicode=True),

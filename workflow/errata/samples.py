@@ -6,6 +6,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from errata.cases import usable
 from errata.files import read_jsonl
 from errata.records import Key
 from errata.score import Answer
@@ -15,12 +16,19 @@ SHOWN = 3
 
 OUTCOMES = {
     "solved": "answered right by one of the attempts",
+    "rejected": "right, but saying that it was told, or not convincing without being told",
     "exhausted": "wrong in every attempt",
     "unreadable": "no attempt gave a readable answer",
     "truncated": "every attempt was cut off at the token limit",
     "failed": "the requests themselves failed",
     "skipped": "never asked again: the budget was spent",
 }
+
+REJECTED = {
+    "gives-away": "but it says that it was told",
+    "inconclusive": "but asked without being told, its reasoning leads elsewhere",
+}
+"""Why a right attempt is not trained on."""
 
 
 class Part(NamedTuple):
@@ -39,24 +47,34 @@ class Example(NamedTuple):
 
 
 class Retries(NamedTuple):
-    """What asking the first-wrong questions again came to.
+    """What asking questions again came to.
 
-    `solved_by[n]` counts the questions solved within n + 1 attempts, `tokens` those of all completions.
+    Attributes:
+        strategies: that are trained on it.
+        wrong_only: no question was answered right at first.
+        solved_by: [n] counts the questions solved within n + 1 attempts.
+        tokens: of all completions.
     """
 
-    strategy: str
+    strategies: list[str]
     questions: int
+    wrong_only: bool
     outcomes: dict[str, int]
     solved_by: list[int]
     tokens: int
     solved: list[Example]
     unsolved: list[Example]
 
+    @property
+    def name(self) -> str:
+        return ", ".join(self.strategies)
 
-def read_retries(path: Path, strategy: str, first_answers: dict[Key, Answer]) -> Retries:
+
+def read_retries(path: Path, strategies: list[str], first_answers: dict[Key, Answer]) -> Retries:
     """Count a file of retries and pick the first examples of solved and of never-solved questions.
 
     Args:
+        strategies: that are trained on it.
         first_answers: the base model's answers to the same questions, which hold prompts and first completions.
 
     Raises:
@@ -65,21 +83,23 @@ def read_retries(path: Path, strategy: str, first_answers: dict[Key, Answer]) ->
     outcomes: Counter[str] = Counter()
     solved_at: Counter[int] = Counter()
     attempts = tokens = 0
+    wrong_only = True
     solved: list[Example] = []
     unsolved: list[Example] = []
     for row in read_jsonl(path):
         outcome = row.get("outcome", "unknown")
         outcomes[outcome] += 1
+        wrong_only &= row["first"] is None or row["first"] != row["expected"]
         attempts = max([attempts, *(number for number, _ in _numbered(row))])
         tokens += sum(each.get("completion_tokens") or 0 for each in row.get("attempts", []))
         if outcome == "solved":
-            solved_at[min(number for number, each in _numbered(row) if each["correct"])] += 1
+            solved_at[min(number for number, each in _numbered(row) if usable(each))] += 1
         examples = solved if outcome == "solved" else unsolved
         if len(examples) < SHOWN:
             examples.append(_retried(row, first_answers.get(Key(str(row["id"]), row["question"]))))
     by_attempt = list(accumulate(solved_at[number] for number in range(1, attempts + 1)))
     ordered = {name: outcomes[name] for name in [*OUTCOMES, *sorted(outcomes.keys() - OUTCOMES.keys())]}
-    return Retries(strategy, outcomes.total(), ordered, by_attempt, tokens, solved, unsolved)
+    return Retries(strategies, outcomes.total(), wrong_only, ordered, by_attempt, tokens, solved, unsolved)
 
 
 def _numbered(row: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
@@ -90,15 +110,24 @@ def _numbered(row: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
 def _retried(row: dict[str, Any], first: Answer | None) -> Example:
     parts = [Part(f"first answer: {_letter(row['first'])}", first.completion)] if first else []
     for number, attempt in _numbered(row):
-        verdict = "right" if attempt["correct"] else "wrong"
-        ending = ", cut off at the token limit" if attempt.get("finish_reason") == "length" else ""
-        parts.append(Part(f"attempt {number}: {_letter(attempt['answer'])}, {verdict}{ending}", attempt["completion"]))
+        if attempt.get("critique"):
+            parts.append(Part(f"attempt {number}: what it says of its mistake", attempt["critique"]))
+        parts.append(
+            Part(f"attempt {number}: {_letter(attempt['answer'])}, {_verdict(attempt)}", attempt["completion"])
+        )
     tries = len(row["attempts"])
     title = (
         f"{row['id']}, question {row['question']}: {row['outcome']} after {tries} "
         f"attempt{'' if tries == 1 else 's'}, expected {row['expected']}, first answer {_letter(row['first'])}"
     )
     return Example(title, first.prompt if first else None, parts)
+
+
+def _verdict(attempt: dict[str, Any]) -> str:
+    if "rejected" in attempt:
+        return f"right, {REJECTED.get(attempt['rejected'], attempt['rejected'])}"
+    ending = ", cut off at the token limit" if attempt.get("finish_reason") == "length" else ""
+    return f"{'right' if attempt['correct'] else 'wrong'}{ending}"
 
 
 def flips(
