@@ -19,14 +19,16 @@ from helpers import REPOSITORY
 CPU = {"use_cpu": True}
 
 
-def configured(settings: dict[str, Any], rows: int = 100, hardware: dict[str, Any] | None = None) -> dict[str, Any]:
+def configured(
+    settings: dict[str, Any], rows: int = 100, hardware: dict[str, Any] | None = None, stage: str = "sft"
+) -> dict[str, Any]:
     return train.configure(
         settings,
         base=Path("base"),
         dataset=Path("sft/self.json"),
         rows=rows,
         template="smollm2",
-        stage="sft",
+        stage=stage,
         seed=7,
         trust_remote_code=False,
         hardware=CPU if hardware is None else hardware,
@@ -52,6 +54,15 @@ def test_settings_win_and_one_number_format_stays() -> None:
     assert configuration["lora_rank"] == 8
     assert configuration["fp16"] is True
     assert "bf16" not in configuration
+
+
+def test_preferences_have_defaults_of_their_own_that_the_user_may_change() -> None:
+    configuration = configured({"pref_beta": 0.3}, stage="dpo")
+    assert (configuration["stage"], configuration["pref_beta"], configuration["pref_loss"]) == ("dpo", 0.3, "sigmoid")
+    assert configuration["quantization_bit"] == 4
+    assert not [key for key in configured({}) if "pref" in key]
+    with pytest.raises(Faults, match="ref_model: what a training starts from is its reference"):
+        llamafactory.check_settings({"ref_model": "other"})
 
 
 def test_tiny_training_set_is_not_validated_on() -> None:
@@ -189,6 +200,18 @@ def test_fingerprint_changes_with_what_is_trained(base: Path, dataset: Path) -> 
     dataset.write_text("[{}]")
     marks.add(training_run.fingerprint({"lr": 1}, dataset, base))
     assert len(marks) == 4
+
+
+def test_fingerprint_knows_the_description_of_its_own_set_only(base: Path, dataset: Path) -> None:
+    info = dataset.parent / "dataset_info.json"
+
+    def mark(**described: Any) -> str:
+        info.write_text(json.dumps(described))
+        return training_run.fingerprint({}, dataset, base)
+
+    own = mark(self={"file_name": "self.json"})
+    assert mark(other={}, self={"file_name": "self.json"}) == own
+    assert mark(self={"file_name": "self.json", "ranking": True}) != own
 
 
 @pytest.fixture

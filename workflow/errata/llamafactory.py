@@ -43,6 +43,8 @@ DEFAULTS: dict[str, Any] = {
     "plot_loss": True,
     "report_to": "none",
 }
+# Of stage dpo alone. Its reference is the model without the adapter, which is what the training starts from.
+PREFERENCE_DEFAULTS: dict[str, Any] = {"pref_beta": 0.1, "pref_loss": "sigmoid"}
 PACKAGE = Path(__file__).resolve().parents[1]
 _OURS = "Errata sets it"
 # Keys that cannot be passed through, and why.
@@ -55,6 +57,9 @@ REFUSED = {
     "dataset_dir": _OURS,
     "eval_dataset": "validation rows are taken from the training set, see val_size",
     "tokenized_path": "a stored tokenized dataset would hide what changed in the data",
+    "ref_model": "what a training starts from is its reference",
+    "ref_model_adapters": "what a training starts from is its reference",
+    "ref_model_quantization_bit": "what a training starts from is its reference",
     "output_dir": _OURS,
     "overwrite_output_dir": f"{_OURS}: whether to resume is decided by what is trained",
     "resume_from_checkpoint": f"{_OURS}: whether to resume is decided by what is trained",

@@ -29,7 +29,7 @@ from errata.distributed import World, last_words
 from errata.errors import UserError
 from errata.files import read_json, write_text
 from errata.folders import remove, whole
-from errata.llamafactory import DEFAULTS, check_settings, offline, read_settings, to_yaml
+from errata.llamafactory import DEFAULTS, PREFERENCE_DEFAULTS, check_settings, offline, read_settings, to_yaml
 from errata.processes import running
 from errata.supervise import listening, say, supervise
 from errata.training_run import (
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=Path, required=True, help="checkpoint to train from")
     parser.add_argument("--dataset", type=Path, required=True, help="training set; dataset_info.json stands beside it")
     parser.add_argument("--template", required=True, help="LLaMA-Factory's name of the chat template, e.g. smollm2")
-    parser.add_argument("--stage", choices=["sft", "dpo"], default="sft")
+    parser.add_argument("--stage", choices=["sft", "dpo"], default="sft", help="dpo: the training set holds pairs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--settings", default="{}", help="JSON object of LLaMA-Factory keys, laid over ours")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
@@ -157,7 +157,8 @@ def configure(
     hardware: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The trainer's whole configuration: our defaults, the machine's, the user's, then what is not to be chosen."""
-    result: dict[str, Any] = {**DEFAULTS, **hardware, **settings}
+    ours = {**DEFAULTS, **PREFERENCE_DEFAULTS} if stage == "dpo" else DEFAULTS
+    result: dict[str, Any] = {**ours, **hardware, **settings}
     if "bf16" in settings or "fp16" in settings:
         # the user's format, not both
         for name in {"bf16", "fp16"} - set(settings):
