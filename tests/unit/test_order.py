@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from errata.cases import Case, Trial
 from errata.dispatch import ByProblem
-from errata.journal import Completion, Request, Sampling
+from errata.journal import Completion, Sampling
+from errata.methods import Method
 from errata.records import Key, Question
 from errata.until_right import UntilRight
 
@@ -96,6 +97,7 @@ def test_one_after_the_other_the_items_of_a_problem_follow_each_other() -> None:
 # --- until right
 
 SAMPLING = Sampling(max_tokens=200, temperature=0.8, top_p=1.0, seed=0)
+METHOD = Method("self", lambda *_: SAMPLING)
 RIGHT, WRONG = "The answer is A", "The answer is B"
 
 
@@ -127,7 +129,7 @@ class World:
         self.solvable = {case.key: self.chance.choice([0.05, 0.3, 0.9]) for case in cases}
         work = UntilRight(
             cases,
-            lambda case, number: Request(case.key, number, case.prompt, SAMPLING),
+            METHOD,
             attempts=self.attempts,
             keep=self.keep,
             hedging=self.hedging,
@@ -272,8 +274,7 @@ def test_whatever_happens_each_case_ends_over_and_no_attempt_is_made_twice_or_in
 
 def one_question(keep: int) -> tuple[Case, UntilRight]:
     case = Case(Key("p", 0), Question(0, "?", ("one", "two"), "A"), "?", "B")
-    request = lambda case, number: Request(case.key, number, case.prompt, SAMPLING)  # noqa: E731
-    return case, UntilRight([case], request, attempts=3, keep=keep, hedging=0.0, max_tokens=SAMPLING.max_tokens)
+    return case, UntilRight([case], METHOD, attempts=3, keep=keep, hedging=0.0, max_tokens=SAMPLING.max_tokens)
 
 
 def give(work: UntilRight, completion: Completion) -> None:
@@ -294,7 +295,7 @@ def test_a_question_that_a_restart_opens_again_is_counted_as_solved_once() -> No
     work.ask_failures_again()
     assert work.finished == 0
     give(work, Completion(f"So: {RIGHT}", "stop", 9, 6, 1.0))
-    assert case.right() == [1, 2]
+    assert case.accepted() == [1, 2]
     assert (work.finished, work.solved) == (1, 1)
 
 

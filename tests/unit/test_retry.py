@@ -78,6 +78,7 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
         "expected": "A",
         "first": "D",
         "outcome": "solved",
+        "template": None,
         "attempts": [
             {
                 "attempt": 1,
@@ -93,6 +94,7 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
     assert rows["never"]["first"] is None
     assert {outcome: done.summary[outcome] for outcome in OUTCOMES} == {
         "solved": 2,
+        "rejected": 0,
         "exhausted": 1,
         "unreadable": 1,
         "truncated": 0,

@@ -1,4 +1,4 @@
-"""A first-wrong question and what became of asking it again."""
+"""A question that is asked again, and what became of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,10 +6,11 @@ from typing import Any
 
 from errata.dispatch import Job
 from errata.journal import Completion
-from errata.reading import likeness, read_answer
+from errata.reading import read_answer
 from errata.records import Key, Question
 
-OUTCOMES = ("solved", "exhausted", "unreadable", "truncated", "failed", "skipped")
+OUTCOMES = ("solved", "rejected", "exhausted", "unreadable", "truncated", "failed", "skipped")
+GIVES_AWAY, INCONCLUSIVE = "gives-away", "inconclusive"
 
 
 def accepted(completion: Completion, letters: str) -> str | None:
@@ -18,8 +19,8 @@ def accepted(completion: Completion, letters: str) -> str | None:
 
 
 def usable(attempt: Mapping[str, Any]) -> bool:
-    """Whether an attempt of a file of retries may be trained on: it is right, and was not rejected all the same."""
-    return bool(attempt["correct"]) and "rejected" not in attempt
+    """Whether an attempt, as it stands in a line of retries, was accepted: right, and not rejected for anything."""
+    return bool(attempt["correct"]) and not attempt.get("rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +28,36 @@ class Attempt:
     """A finished attempt; its text stays in the journal.
 
     Attributes:
+        rejected: why a right one is not accepted, `GIVES_AWAY` or `INCONCLUSIVE`; None where it is, or is not right.
+        tokens: of all that was generated for it.
         likeness: equal for completions that differ only in spaces, case or the width of characters.
         failure: what came where the server gave no completion; that is in no journal.
     """
 
     answer: str | None
-    right: bool
+    correct: bool
+    rejected: str | None
     tokens: int
     truncated: bool
     likeness: int
     failure: Completion | None
 
+    @property
+    def accepted(self) -> bool:
+        return self.correct and self.rejected is None
+
 
 @dataclass(eq=False, slots=True)
 class Case:
-    """A first-wrong question.
+    """A question that is asked again.
 
     Attributes:
-        prompt: what it was asked with, and is asked with again.
+        prompt: what every attempt asks it with.
         first: the first answer, None where none could be read.
+        history: the turns before the prompt.
+        template: digest of the template that the prompt is of; None where the answers do not say.
         attempts: finished attempts by number from 1; numbers are missing where an attempt was cancelled.
+        halfway: what came of attempts that are to be verified, by number; it stays when they are finished.
         in_flight: those under way, by number.
     """
 
@@ -54,54 +65,52 @@ class Case:
     question: Question
     prompt: str
     first: str | None
+    history: tuple[str, ...] = ()
+    template: str | None = None
     attempts: dict[int, Attempt] = field(default_factory=dict)
+    halfway: dict[int, Completion] = field(default_factory=dict)
     in_flight: "dict[int, Trial]" = field(default_factory=dict)
 
-    def record(self, number: int, completion: Completion) -> Attempt:
-        """Take a finished attempt."""
-        answer = accepted(completion, self.question.letters)
-        attempt = self.attempts[number] = Attempt(
-            answer,
-            answer is not None and answer == self.question.answer,
-            completion.completion_tokens,
-            completion.truncated,
-            hash(likeness(completion.text)),
-            completion if completion.failed else None,
-        )
-        return attempt
-
-    def right(self) -> list[int]:
-        """Numbers of the right attempts, in order, of several alike only the first."""
+    def accepted(self) -> list[int]:
+        """Numbers of the accepted attempts, in order, of several alike only the first."""
         first: dict[int, int] = {}
         for number in sorted(self.attempts):
-            if self.attempts[number].right:
+            if self.attempts[number].accepted:
                 first.setdefault(self.attempts[number].likeness, number)
         return list(first.values())
 
     def next_number(self, attempts: int) -> int | None:
-        """The first attempt that was neither finished nor is under way."""
-        numbers = (number for number in range(1, attempts + 1) if number not in self.attempts)
-        return next((number for number in numbers if number not in self.in_flight), None)
+        """The attempt to go on with: one to be verified, or the first neither made nor under way."""
+        numbers = (*sorted(self.halfway), *range(1, attempts + 1))
+        return next((each for each in numbers if each not in self.attempts and each not in self.in_flight), None)
 
     def over(self, attempts: int, keep: int) -> bool:
-        """Whether it needs no more asking: `keep` different right completions, all attempts spent, or refused."""
+        """Whether it needs no more asking: `keep` different accepted completions, all attempts spent, or refused."""
         return (
             len(self.attempts) >= attempts
-            or len(self.right()) >= keep
+            or len(self.accepted()) >= keep
             or any(attempt.failure and attempt.failure.refused for attempt in self.attempts.values())
         )
+
+    @property
+    def tokens(self) -> int:
+        """What finished attempts cost, and those that wait to be verified."""
+        unfinished = [each for number, each in self.halfway.items() if number not in self.attempts]
+        return sum(each.tokens for each in self.attempts.values()) + sum(each.completion_tokens for each in unfinished)
 
     @property
     def outcome(self) -> str:
         """`solved`; or why not.
 
-        `skipped`: never asked, the budget was spent. `failed`: the server gave no completion. `truncated`: all that it
-        gave was cut off by max_tokens. `unreadable`: none of it gave an answer that could be read. `exhausted`: there
-        were answers, but no right one.
+        `skipped`: never asked, the budget was spent. `rejected`: there were right answers, but none was accepted.
+        `failed`: the server gave no completion. `truncated`: all that it gave was cut off by max_tokens.
+        `unreadable`: none of it gave an answer that could be read. `exhausted`: there were answers, but no right one.
         """
         attempts = self.attempts.values()
-        if any(attempt.right for attempt in attempts):
+        if any(attempt.accepted for attempt in attempts):
             return "solved"
+        if any(attempt.correct for attempt in attempts):
+            return "rejected"
         if not attempts:
             return "skipped"
         completed = [attempt for attempt in attempts if attempt.failure is None]
@@ -114,10 +123,13 @@ class Case:
 
 @dataclass(eq=False, slots=True)
 class Trial(Job):
-    """An attempt under way.
+    """A request of an attempt under way.
 
-    `stake` is what it is expected to waste, in tokens: it runs beside an earlier attempt that may turn out right.
+    Attributes:
+        verifies: it is the second one, that verifies what came of the first.
+        stake: what it is expected to waste, in tokens: it runs beside an earlier attempt that may be accepted.
     """
 
     case: Case
+    verifies: bool = False
     stake: float = 0.0

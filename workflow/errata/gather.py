@@ -20,9 +20,8 @@ _MANY = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", type=Path, metavar="FILE", help="results/data/{split}.jsonl, whose answers these are")
-    what.add_argument(
-        "--answers", type=Path, metavar="FILE", help="first answers, of whose wrong ones these are retries"
-    )
+    what.add_argument("--answers", type=Path, metavar="FILE", help="first answers, which these are retries of")
+    parser.add_argument("--about", choices=["wrong", "all"], default="wrong", help="as step retry was given it")
     parser.add_argument("--parts", type=Path, nargs="+", required=True, metavar="FILE", help="one a part")
     parser.add_argument("--summaries", type=Path, nargs="+", required=True, metavar="FILE", help="in the same order")
     parser.add_argument("--output", type=Path, required=True, help="one line a question")
@@ -36,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         Faults: a question is missing, stands in the parts twice, or is none that was to be asked.
         UserError: a file cannot be read, or no question at all was answered.
     """
-    wanted = all_questions(arguments.data) if arguments.data else _first_wrong(arguments.answers)
+    wanted = all_questions(arguments.data) if arguments.data else _asked_again(arguments.answers, arguments.about)
     summary = combined([read_json(path) for path in arguments.summaries])
     if summary["questions"] and summary["failed"] == summary["questions"]:
         raise UserError(
@@ -57,9 +56,10 @@ def all_questions(data: Path) -> Iterator[Key]:
             yield Key(record["id"], question["index"])
 
 
-def _first_wrong(answers: Path) -> Iterator[Key]:
-    """The questions of an answers file that step retry asks again, in its order."""
-    return (Key(row["id"], row["question"]) for row in read_jsonl(answers) if row["correct"] is False)
+def _asked_again(answers: Path, about: str) -> Iterator[Key]:
+    """The questions of an answers file that step retry asks again, in its order; never those without a label."""
+    wanted = (False,) if about == "wrong" else (False, True)
+    return (Key(row["id"], row["question"]) for row in read_jsonl(answers) if row["correct"] in wanted)
 
 
 def merge(wanted: Iterator[Key], parts: Sequence[Path], output: Path) -> None:

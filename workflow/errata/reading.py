@@ -2,6 +2,9 @@
 
 import re
 import unicodedata
+from bisect import bisect_right
+from itertools import accumulate
+from typing import NamedTuple
 
 # What may stand between "the answer is" and the letter: spaces, colons, quotes, brackets, Markdown, LaTeX. Bounded, so
 # that a model stuck on one character cannot make the search quadratic.
@@ -65,6 +68,11 @@ _FIRST_WORD = re.compile(
 )
 
 
+# What ends a sentence within a line, and what a line may start with.
+_END = re.compile(r"(?:[.!?;]+[\"'”’)*_\]]*\s|。|[!?;](?=[^\x00-\x7f]))[”’」』\"')\s]*")
+_MARK = re.compile(r"[\W\d]{0,12}")
+
+
 def read_answer(completion: str, letters: str) -> str | None:
     """The letter that a completion chooses, or None where it chooses none that can be read.
 
@@ -72,25 +80,80 @@ def read_answer(completion: str, letters: str) -> str | None:
         completion: the model's text, Chinese or English.
         letters: the letters of the question's options, e.g. "ABCD"; no other letter is ever returned.
     """
-    # full-width letters and punctuation become plain ones; what has no width goes
-    text = unicodedata.normalize("NFKC", completion)
-    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    statement = _statement(_plain(completion), letters)
+    return statement and statement.letter
+
+
+def without_conclusion(completion: str, letters: str) -> str:
+    """What stands before a completion's conclusion: the reasoning without the sentence that chooses.
+
+    A choice that is said several times ("The answer is B. ... So the answer is B.") is cut off with its first saying,
+    for what is left is to lead to the answer, not to hold it.
+
+    Args:
+        letters: as for `read_answer`.
+
+    Returns:
+        The text without trailing space; all of it where nothing is chosen, nothing where it begins with the choice.
+    """
+    text = completion.strip()
+    plain = rest = _plain(text)
+    answer = statement = _statement(rest, letters)
+    while answer and statement and statement.letter == answer.letter:
+        rest = rest[: _sentence(rest, statement.start)].rstrip()
+        statement = _statement(rest, letters)
+    if rest == plain:
+        return text
+    pieces = [_plain(sign) for sign in text]
+    # signs that are one only together (a letter and its accent) are rare: then it is the plain text that is cut
+    if "".join(pieces) != plain:
+        return rest
+    return text[: bisect_right(list(accumulate(map(len, pieces))), len(rest))].rstrip()
+
+
+class Statement(NamedTuple):
+    """Where a text chooses a letter."""
+
+    letter: str
+    start: int
+
+
+def _plain(text: str) -> str:
+    """Full-width letters and punctuation become plain ones; what has no width goes."""
+    return "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
+
+
+def _statement(text: str, letters: str) -> Statement | None:
+    """The last statement of a plain text that chooses one of the letters."""
     for pattern in (_STRICT, _LOOSE):
-        chosen = [letter for match in pattern.finditer(text) if (letter := _chosen(match)) and letter in letters]
+        chosen = [
+            Statement(letter, match.start())
+            for match in pattern.finditer(text)
+            if (letter := _chosen(match)) and letter in letters
+        ]
         if chosen:
             return chosen[-1]
     only = _ONLY.fullmatch(text)
     if only:
-        return only[1].upper() if only[1].upper() in letters else None
+        return Statement(only[1].upper(), 0) if only[1].upper() in letters else None
     # A completion that goes through the options one by one chooses none of them, so these count only alone.
     for pattern in (_JUDGED, _BARE):
-        found = {_letter(match) for match in pattern.finditer(text)}
+        found = {_letter(match): match.start() for match in pattern.finditer(text)}
         if len(found) == 1:
-            (letter,) = found
+            ((letter, start),) = found.items()
             # "A man ..." starts a sentence, "A. ..." and "A" alone name an option
             if letter in letters and not (pattern is _BARE and re.search(rf"^\s*{letter}\s+\w", text, re.MULTILINE)):
-                return letter
+                return Statement(letter, start)
     return None
+
+
+def _sentence(text: str, place: int) -> int:
+    """Where the sentence or the line that holds a place starts."""
+    line = text.rfind("\n", 0, place) + 1
+    ends = [match.end() for match in _END.finditer(text, line, place + 1) if match.end() <= place]
+    start = ends[-1] if ends else line
+    # of a line that is nothing else the mark before it goes too: "3. ", "- **"
+    return line if _MARK.fullmatch(text, line, start) else start
 
 
 def _letter(match: re.Match[str]) -> str:

@@ -1,32 +1,43 @@
-"""Step retry: ask every first-wrong question again until right; keep every attempt."""
+"""Step retry: ask every first-wrong question again until right, by one of several methods; keep every attempt."""
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from errata.answer import questions
-from errata.cases import OUTCOMES, Case
+from errata.cases import GIVES_AWAY, INCONCLUSIVE, OUTCOMES, Case
 from errata.dispatch import Load
 from errata.errors import UserError
 from errata.files import read_jsonl, write_json, write_jsonl
 from errata.generation import Generation, Tally, add_serving_arguments
-from errata.journal import Journal, Request
+from errata.journal import Journal
+from errata.methods import METHODS, Method
 from errata.parts import WHOLE, Part, add_part_argument, named
 from errata.records import Key
 from errata.until_right import UntilRight
 
-# The request for an attempt at a case.
-Ask = Callable[[Case, int], Request]
+ABOUT = ("wrong", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="results/data/{split}.jsonl")
     parser.add_argument("--answers", type=Path, required=True, help="first answers of the same split")
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="self",
+        help="self: asked as before; distill: told the right answer; reflect: shown its own mistake, then verified",
+    )
+    parser.add_argument(
+        "--about", choices=ABOUT, default="wrong", help="which labelled questions, by their first answer"
+    )
+    parser.add_argument("--prompt", type=Path, help="template of distill or reflect, config/prompts/*/")
+    parser.add_argument("--conclude", type=Path, help="template of what verifies a reflection, config/prompts/*/")
     parser.add_argument("--attempts", type=int, default=6, help="how often a question is asked again at most")
-    parser.add_argument("--keep", type=int, default=1, help="different right completions that are wanted of a question")
+    parser.add_argument("--keep", type=int, default=1, help="different accepted completions wanted of a question")
     parser.add_argument(
         "--hedging",
         type=float,
@@ -44,31 +55,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write every first-wrong question with all its attempts and its outcome, in the order of the answers.
+    """Write every question that is asked again with all its attempts and its outcome, in the order of the answers.
 
     Raises:
-        UserError: the server cannot be started or reached, stopped answering, or gave no completion at all.
+        UserError: the flags do not go together, or a template will not do; the server cannot be started or reached,
+            stopped answering, or gave no completion at all.
     """
     generation = Generation.from_arguments(arguments)
     attempts, keep = arguments.attempts, arguments.keep
     part: Part = arguments.part
-    cases = first_wrong(arguments.data, arguments.answers, part)
-
-    def request(case: Case, number: int) -> Request:
-        return Request(case.key, number, case.prompt, generation.sampling(case.key, number))
-
+    method = Method.read(arguments.method, generation.sampling, arguments.prompt, arguments.conclude)
+    if method.name == "reflect" and arguments.about == "all":
+        raise UserError("--about all goes with self and distill: there is no mistake in a right answer to reflect on.")
+    cases = asked_about(arguments.about, method, arguments.data, arguments.answers, part)
     with generation.journal() as journal:
-        reused = _take_known(cases, journal, request, attempts)
+        reused = _take_known(cases, journal, method, attempts)
         going = [case for case in cases if not case.over(attempts, keep)]
         work = UntilRight(
             going,
-            request,
+            method,
             attempts=attempts,
             keep=keep,
             hedging=arguments.hedging,
             max_tokens=arguments.max_tokens,
             budget=None if arguments.token_budget is None else part.share(arguments.token_budget),
-            spent=sum(attempt.tokens for case in cases for attempt in case.attempts.values()),
+            spent=sum(case.tokens for case in cases),
             rounds=arguments.time_budget is not None,
             finished=len(cases) - len(going),
         )
@@ -85,72 +96,88 @@ def run(arguments: argparse.Namespace) -> None:
                 "Look at its log, mend it and run again."
             )
         tally = Tally()
-        write_jsonl(arguments.output, _rows(cases, journal, request, tally))
+        write_jsonl(arguments.output, _rows(cases, journal, method, tally))
         counts = _summary(cases, attempts, reused)
         costs = tally.summary(journal, load, part)
         solved = counts["solved"]
         per_solved = round(tally.completion_tokens / solved, 1) if solved else None
-    write_json(arguments.summary, {**counts, "tokens_per_solved": per_solved, **costs})
+    templates = {
+        "method": method.name,
+        # what self asks with stands in the answers
+        "template": method.template.digest if method.template else next((case.template for case in cases), None),
+        **({"conclude_template": method.conclude.digest} if method.conclude else {}),
+    }
+    write_json(arguments.summary, {**templates, **counts, "tokens_per_solved": per_solved, **costs})
     if not cases and part == WHOLE:
         print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
 
 
-def first_wrong(data: Path, answers: Path, part: Part = WHOLE) -> list[Case]:
-    """The labelled questions of a part of the data whose first answer was wrong or could not be read."""
-    by_key = {problem.key(question): question for problem, question in questions(data, part)}
+def asked_about(about: str, method: Method, data: Path, answers: Path, part: Part = WHOLE) -> list[Case]:
+    """The labelled questions of a part of the data: all, or those whose first answer was wrong or could not be read."""
+    by_key = {problem.key(question): (problem, question) for problem, question in questions(data, part)}
+    wanted = (False,) if about == "wrong" else (False, True)
     return [
-        Case(key, by_key[key], row["prompt"], row["answer"])
+        method.case(*by_key[key], row)
         for row in read_jsonl(answers)
-        if row["correct"] is False and (key := Key(row["id"], row["question"])) in by_key
+        if row["correct"] in wanted and (key := Key(row["id"], row["question"])) in by_key
     ]
 
 
-def _take_known(cases: list[Case], journal: Journal, request: Ask, attempts: int) -> int:
+def _take_known(cases: list[Case], journal: Journal, method: Method, attempts: int) -> int:
     """Give the cases their attempts that earlier runs finished, and return how many these are."""
     for case in cases:
         for number in range(1, attempts + 1):
-            known = journal.get(request(case, number))
-            if known is not None:
-                case.record(number, known)
+            first = journal.get(method.request(case, number))
+            if first is None:
+                continue
+            second = None
+            if verification := method.verification(case, number, first):
+                case.halfway[number] = first
+                second = journal.get(verification)
+            if second is not None or verification is None:
+                case.attempts[number] = method.attempt(case.question, first, second)
     return sum(len(case.attempts) for case in cases)
 
 
-def _rows(cases: list[Case], journal: Journal, request: Ask, tally: Tally) -> Iterator[dict[str, Any]]:
+def _rows(cases: list[Case], journal: Journal, method: Method, tally: Tally) -> Iterator[dict[str, Any]]:
     for case in cases:
         rows = []
-        for number, attempt in sorted(case.attempts.items()):
-            wanted = request(case, number)
-            completion = journal.get(wanted) or attempt.failure
-            assert completion is not None, "an attempt is in the journal or it failed"
-            tally.add(completion)
-            row = {
-                "attempt": number,
-                "temperature": wanted.sampling.temperature,
-                "completion": completion.text,
-                "answer": attempt.answer,
-                "correct": attempt.right,
-                "completion_tokens": completion.completion_tokens,
-                "finish_reason": completion.finish_reason,
-            }
-            rows.append({**row, "error": completion.error} if completion.failed else row)
+        for number in sorted(case.attempts.keys() | case.halfway.keys()):
+            attempt = case.attempts.get(number)
+            first = journal.get(method.request(case, number)) or (attempt.failure if attempt else None)
+            assert first is not None, "an attempt is in the journal or it failed"
+            tally.add(first)
+            if attempt is None:
+                # it was never verified, but it has its cost
+                continue
+            verification = method.verification(case, number, first)
+            second = (journal.get(verification) or attempt.failure) if verification else None
+            if second is not None:
+                tally.add(second)
+            rows.append(method.row(case, number, first, second, attempt))
         yield {
             "id": case.key.id,
             "question": case.key.question,
             "expected": case.question.answer,
             "first": case.first,
             "outcome": case.outcome,
+            "template": case.template,
             "attempts": rows,
         }
 
 
 def _summary(cases: list[Case], attempts: int, reused: int) -> dict[str, Any]:
     outcomes = Counter(case.outcome for case in cases)
-    solved_by = Counter(min(case.right()) for case in cases if case.right())
+    solved_by = Counter(min(case.accepted()) for case in cases if case.accepted())
+    made = [attempt for case in cases for attempt in case.attempts.values()]
+    rejected = Counter(attempt.rejected for attempt in made)
     return {
         "questions": len(cases),
         **{outcome: outcomes[outcome] for outcome in OUTCOMES},
         "solved_by_attempt": [solved_by[number] for number in range(1, attempts + 1)],
-        "attempts": sum(len(case.attempts) for case in cases),
-        "right": sum(attempt.right for case in cases for attempt in case.attempts.values()),
+        "attempts": len(made),
+        "right": sum(attempt.correct for attempt in made),
+        "rejected_gives_away": rejected[GIVES_AWAY],
+        "rejected_inconclusive": rejected[INCONCLUSIVE],
         "reused": reused,
     }

@@ -1,0 +1,169 @@
+"""The ways of asking a question again: what an attempt is asked, and whether what comes is accepted.
+
+An attempt of `self` and `distill` is one request. One of `reflect` is two: the second one asks to conclude from the
+reasoning alone, without the hint, and is sent only where the first one passed.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from errata import prompts
+from errata.cases import GIVES_AWAY, INCONCLUSIVE, Attempt, Case, accepted
+from errata.errors import UserError
+from errata.giveaway import gives_away
+from errata.journal import Completion, Request, Sampling
+from errata.prompts import Template
+from errata.reading import likeness, read_answer, without_conclusion
+from errata.records import Key, Problem, Question
+
+METHODS = ("self", "distill", "reflect")
+
+# The line below which the reasoning stands anew; some models write it as a heading, or go on in the same line.
+_HEADING = re.compile(
+    r"^[ \t]*(?:[#>*_]+[ \t]*)*(?:solution|解答)(?:[ \t*_]*[:：][ \t*_]*|[ \t*_]*$)", re.IGNORECASE | re.MULTILINE
+)
+
+
+class Reading(NamedTuple):
+    """What is read in the first completion of an attempt.
+
+    Attributes:
+        text: what may be trained on.
+        critique: what stood above it.
+        rejected: as in `errata.cases.Attempt`.
+    """
+
+    text: str
+    critique: str
+    answer: str | None
+    correct: bool
+    rejected: str | None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of asking again.
+
+    Args:
+        name: of `METHODS`.
+        sampling: of an attempt, by question and number.
+        template: of distill's and reflect's prompt.
+        conclude: of the prompt that verifies; reflect's alone.
+    """
+
+    name: str
+    sampling: Callable[[Key, int], Sampling]
+    template: Template | None = None
+    conclude: Template | None = None
+
+    @classmethod
+    def read(
+        cls, name: str, sampling: Callable[[Key, int], Sampling], prompt: Path | None, conclude: Path | None
+    ) -> "Method":
+        """A method with its templates.
+
+        Raises:
+            UserError: one is missing, or will not do, or is of no use to this method.
+        """
+        for flag, path, methods in (("prompt", prompt, ("distill", "reflect")), ("conclude", conclude, ("reflect",))):
+            if (path is None) is (name in methods):
+                raise UserError(
+                    f"--{flag} goes with {' and '.join(methods)}, and only with {'these' if methods[1:] else 'it'}."
+                )
+        return cls(
+            name,
+            sampling,
+            None if prompt is None else prompts.read(prompt, name),
+            None if conclude is None else prompts.read(conclude, "conclude"),
+        )
+
+    def case(self, problem: Problem, question: Question, row: Mapping[str, Any]) -> Case:
+        """The case of a question.
+
+        Args:
+            row: its line of the answers.
+        """
+        key = problem.key(question)
+        if self.template is None:
+            return Case(key, question, row["prompt"], row["answer"], template=row.get("template"))
+        history = (row["prompt"], row["completion"]) if self.name == "reflect" else ()
+        prompt = self.template.render(problem, question)
+        return Case(key, question, prompt, row["answer"], history, self.template.digest)
+
+    def request(self, case: Case, number: int) -> Request:
+        """The first request of an attempt, by its number from 1."""
+        return Request(case.key, number, case.prompt, self.sampling(case.key, number), case.history)
+
+    def verification(self, case: Case, number: int, first: Completion) -> Request | None:
+        """The second request of an attempt; None where what came of the first one needs none."""
+        if self.conclude is None:
+            return None
+        reading = self.reading(case.question, first)
+        if not reading.correct or reading.rejected:
+            return None
+        reasoning = without_conclusion(reading.text, case.question.letters)
+        # what the reasoning leads to is to be seen, not what it may lead to with some luck
+        sampling = replace(self.sampling(case.key, number), temperature=0.0)
+        return Request(case.key, number, self.conclude.text, sampling, (case.history[0], reasoning))
+
+    def reading(self, question: Question, first: Completion) -> Reading:
+        """What the first completion of an attempt comes to."""
+        critique, text = _solution(first.text) if self.name == "reflect" else ("", first.text)
+        answer = None if first.truncated or first.failed else read_answer(text, question.letters)
+        correct = answer is not None and answer == question.answer
+        rejected = None
+        if correct and self.template is not None and gives_away(text):
+            rejected = GIVES_AWAY
+        elif correct and self.conclude is not None and not without_conclusion(text, question.letters):
+            # nothing but the answer leads nowhere
+            rejected = INCONCLUSIVE
+        return Reading(text, critique, answer, correct, rejected)
+
+    def attempt(self, question: Question, first: Completion, second: Completion | None = None) -> Attempt:
+        """An attempt by its completions; `second` is None where there was nothing to verify."""
+        reading = self.reading(question, first)
+        last = second or first
+        rejected = reading.rejected
+        if second is not None and accepted(second, question.letters) != question.answer:
+            rejected = INCONCLUSIVE
+        return Attempt(
+            # what could not be verified is a failure, not a right answer
+            None if last.failed else reading.answer,
+            reading.correct and not last.failed,
+            None if last.failed else rejected,
+            first.completion_tokens + (second.completion_tokens if second else 0),
+            first.truncated,
+            hash(likeness(reading.text)),
+            last if last.failed else None,
+        )
+
+    def row(
+        self, case: Case, number: int, first: Completion, second: Completion | None, attempt: Attempt
+    ) -> dict[str, Any]:
+        """An attempt as it stands in a line of retries."""
+        reading = self.reading(case.question, first)
+        last = second or first
+        return {
+            "attempt": number,
+            "temperature": self.sampling(case.key, number).temperature,
+            "completion": reading.text,
+            "answer": attempt.answer,
+            "correct": attempt.correct,
+            **({"rejected": attempt.rejected} if attempt.rejected else {}),
+            "completion_tokens": attempt.tokens,
+            "finish_reason": last.finish_reason if last.failed else first.finish_reason,
+            **({"critique": reading.critique} if reading.critique else {}),
+            **({"conclusion": second.text} if second and not second.failed else {}),
+            **({"error": last.error} if last.failed else {}),
+        }
+
+
+def _solution(text: str) -> tuple[str, str]:
+    """What stands above the last heading and what stands below it; without one all is below."""
+    headings = list(_HEADING.finditer(text))
+    if not headings:
+        return "", text
+    return text[: headings[-1].start()].strip(), text[headings[-1].end() :].strip()
