@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_run import Run
 
 from errata.findings import held_out, summary
 from errata.leaderboard import collect
-from made_up_run import Run
 
 MODEL = "smollm2-135m"
 
@@ -63,9 +63,9 @@ def test_a_vote_is_compared_with_what_votes_and_its_price_is_told(run: Run) -> N
     assert voted.to_origin.test[:3] == (20, 7, 0)
     said = [sentence for sentence in summary(rows, MODEL, {4: 1}, {}) if "self+maj8 answers" in sentence]
     assert said[0].endswith(
-        "35.0 points more than self: significant, exact McNemar p = 0.0156 (7 questions right only here, 0 only there). "
-        "8 sampled completions a question: 7.9 times the completion tokens of self; a single one of them is right in "
-        "56.2 % of cases on average."
+        "35.0 points more than self: significant, exact McNemar p = 0.0156 (7 questions right only here, 0 only "
+        "there). 8 sampled completions a question: 7.9 times the completion tokens of self; a single one of them is "
+        "right in 56.2 % of cases on average."
     )
     base = next(each for each in summary(rows, MODEL, {}, {}) if "base+maj8 answers" in each)
     assert base.endswith("8 sampled completions a question: 8.0 times the completion tokens of base.")

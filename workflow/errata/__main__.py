@@ -40,6 +40,8 @@ STEPS = {
     "bundle": ("errata.bundle", "pack project, environments and models for a cluster without a network"),
     "relocate": ("errata.relocate", "make the environments of an unpacked bundle run where they lie"),
     "report": ("errata.report", "make the leaderboard and the report"),
+    "baselines": ("errata.baselines", "compare base models"),
+    "ablation": ("errata.ablation", "compare strategies"),
 }
 
 

@@ -6,7 +6,6 @@ wrote is escaped by the template, and characters that a page cannot hold are mad
 
 import argparse
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import provenance
-from errata.errors import UserError
 from errata.files import write_text
 from errata.findings import counted, guessing, held_out, summary
 from errata.leaderboard import COLUMNS, LEVEL, Row, collect, p_value, percent, table
@@ -22,6 +20,7 @@ from errata.plots import Loss, loss_figure, read_loss, retries_figure, size_figu
 from errata.samples import OUTCOMES, SHOWN, Example, Retries, flips, read_retries
 from errata.score import Answer, read_answers
 from errata.strategies import BASE, Strategies, Variant
+from errata.tables import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).resolve().parents[1] / "report" / "report.html.j2"
@@ -91,23 +90,6 @@ def run(arguments: argparse.Namespace) -> None:
     page = render(rows, config, strategies, arguments.results, locks)
     write_text(arguments.leaderboard, table(rows).to_csv(index=False, lineterminator="\n"))
     write_text(arguments.output, page)
-
-
-def read_config(text: str) -> dict[str, Any]:
-    """Read the configuration from JSON text or from a file.
-
-    Raises:
-        UserError: it cannot be read or is no mapping.
-    """
-    import yaml
-
-    try:
-        config = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(Path(text).read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"--config {text[:200]}: cannot read ({error}). Give a YAML file or a JSON object.") from error
-    if not isinstance(config, dict):
-        raise UserError(f"--config {text[:200]}: no mapping. Give a YAML file or a JSON object.")
-    return config
 
 
 def known(config: dict[str, Any]) -> Strategies | None:
