@@ -77,6 +77,6 @@ def difference(comparison: Comparison | None) -> str:
 
 JUDGED = (
     "Intervals are Wilson 95 % intervals. Differences are of the same questions: right only in this row (+), right "
-    f"only in the other (−), with the exact McNemar test, two-sided; bold ones have p below {LEVEL}. Each comparison is "
-    "judged by itself: of 20 between equals, one is expected to be bold."
+    f"only in the other (−), with the exact McNemar test, two-sided; bold ones have p below {LEVEL}. Each comparison "
+    "is judged by itself: of 20 between equals, one is expected to be bold."
 )
