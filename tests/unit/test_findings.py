@@ -144,7 +144,9 @@ def test_strategies_that_share_their_completions_share_a_section(run: Run) -> No
         {**row, "first": "B", "question": 1, "outcome": "rejected", "attempts": attempts[:2]},
     ]
     path.write_text("".join(json.dumps(each) + "\n" for each in rows))
-    (run.results / MODEL / "retries" / "reflect.summary.json").write_text('{"template": "aaaaaaaaaaaa"}')
+    (run.results / MODEL / "retries" / "reflect.summary.json").write_text(
+        '{"template": "aaaaaaaaaaaa", "conclude_template": "cccccccccccc"}'
+    )
     (run.results / MODEL / "answers" / "train.summary.json").write_text('{"template": "bbbbbbbbbbbb"}')
     page = run.report()
     assert "first got wrong, strategies self, prefer solved 20 (50.0 %)" in page
@@ -157,5 +159,6 @@ def test_strategies_that_share_their_completions_share_a_section(run: Run) -> No
     assert "train-000, question 1: rejected after 2 attempts" in page
     assert "<dt>prompt template, answers</dt><dd>bbbbbbbbbbbb</dd>" in page
     assert "<dt>prompt template, retries reflect</dt><dd>aaaaaaaaaaaa</dd>" in page
+    assert "<dt>prompt template, retries reflect, verifying</dt><dd>cccccccccccc</dd>" in page
     assert "Strategy prefer: no training log yet" in page
     assert "Strategy never" not in page, "a strategy of the ablation that was not made is not missed"

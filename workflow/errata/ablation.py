@@ -176,10 +176,15 @@ def _figures(each: Line, strategies: Strategies) -> dict[str, Any]:
         "strategy": score.variant,
         "method": strategy.method if strategy else None,
         "retries": strategies.retries(strategy.name) if strategy else None,
-        **each.made._asdict(),
+        **{name: _whole(value) for name, value in each.made._asdict().items()},
         **{name: getattr(score, name) for name in names},
         **compared,
     }
+
+
+def _whole(value: float | None) -> float | None:
+    """A count as one; the mean of several trainings may be none."""
+    return int(value) if value is not None and float(value).is_integer() else value
 
 
 def described(strategy: Strategy) -> str:

@@ -118,11 +118,13 @@ def templates(results: Path, names: Iterable[str]) -> list[Fact]:
         for path in [*sorted(answers), *sorted(folder.glob("retries/*.summary.json"))]:
             what = f"retries {path.name.split('.')[0]}" if path.parent.name == "retries" else "answers"
             try:
-                digest = json.loads(path.read_text(encoding="utf-8")).get("template")
+                summary = json.loads(path.read_text(encoding="utf-8"))
+                digests = {what: summary.get("template"), f"{what}, verifying": summary.get("conclude_template")}
             except (OSError, ValueError, AttributeError):
                 continue
-            if isinstance(digest, str):
-                found.setdefault(what, {})[digest] = None
+            for asked, digest in digests.items():
+                if isinstance(digest, str):
+                    found.setdefault(asked, {})[digest] = None
     return [Fact(f"prompt template, {what}", ", ".join(digests)) for what, digests in found.items()]
 
 
