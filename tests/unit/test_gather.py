@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errata.__main__ import main
+from errata.errors import UserError
 from errata.gather import combined
 from errata.parts import Part, siblings
 from helpers import indexed, problem, write_jsonl
@@ -58,10 +59,10 @@ class Gathering:
     def parts(self, of: int, problems: list[list[dict[str, Any]]]) -> list[Path]:
         return [self.part(Part(number, of), problems) for number in range(1, of + 1)]
 
-    def run(self, parts: list[Path], what: str = "data") -> int:
+    def run(self, parts: list[Path], what: str = "data", *more: str) -> int:
         summaries = [path.with_suffix(".json") for path in parts]
         words = ["--parts", *parts, "--summaries", *summaries, "--output", self.output, "--summary", self.summary]
-        return main(["gather", f"--{what}", str(self.folder / f"{what}.jsonl"), *map(str, words)])
+        return main(["gather", f"--{what}", str(self.folder / f"{what}.jsonl"), *map(str, words), *more])
 
     @property
     def output(self) -> Path:
@@ -72,14 +73,18 @@ class Gathering:
         return self.folder / "out.json"
 
 
-@settings(max_examples=25)
+@settings(max_examples=18)
 @given(DATA, st.integers(1, 6))
 def test_parts_are_disjoint_whole_and_gather_to_what_one_job_writes(right: list[list[bool]], of: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         gathering = Gathering(Path(folder), right)
-        for what, problems in (("data", gathering.answers), ("answers", gathering.retries)):
+        again = [
+            ("answers", gathering.retries, ["--about", "wrong"]),
+            ("answers", gathering.answers, ["--about", "all"]),
+        ]
+        for what, problems, more in [("data", gathering.answers, []), *again]:
             whole = gathering.part(Part(1, 1), problems).read_bytes()
-            assert gathering.run(gathering.parts(of, problems), what) == 0
+            assert gathering.run(gathering.parts(of, problems), what, *more) == 0
             assert gathering.output.read_bytes() == whole
             assert json.loads(gathering.summary.read_text())["questions"] == whole.count(b"\n")
 
@@ -193,6 +198,17 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
     }
     nobody = combined([third, third])
     assert (nobody["tokens_per_solved"], nobody["saturated"], nobody["cached_tokens"]) == (None, None, None)
+
+
+def test_what_parts_have_in_common_stays_and_parts_that_differ_are_no_result() -> None:
+    parts = [
+        summary(Part(number, 3), method="self", template=digest)
+        for number, digest in ((1, "abc"), (2, None), (3, "abc"))
+    ]
+    assert (combined(parts)["method"], combined(parts)["template"]) == ("self", "abc")
+    assert combined(parts[1:2])["template"] is None
+    with pytest.raises(UserError, match=r"different settings: template is abc and def.*Delete the parts"):
+        combined([*parts, summary(Part(3, 3), method="self", template="def")])
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "1.0/2", "a/b", "²/3"])

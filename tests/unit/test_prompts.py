@@ -48,9 +48,11 @@ def test_both_languages_have_a_prompt_of_each_kind_that_asks_for_what_is_read() 
     for path in FILES:
         text = read(path, purpose(path)).text
         closed_world, form, letter = said[path.parent.name]
-        assert all(text.count(f"{{{field}}}") == 1 for field in PURPOSES[purpose(path)].needed)
+        # a small model is told the whole form
+        form = form if form in text else form.replace(letter, "{answer}")
+        assert all(text.count(f"{{{field}}}") == 1 for field in PURPOSES[purpose(path)].needed if field != "answer")
         assert form in text
-        assert read_answer(form, LETTERS) == letter
+        assert read_answer(form.replace("{answer}", letter), LETTERS) == letter
         if "{problem}" in text:
             assert closed_world in text
         if purpose(path) == "reflect":

@@ -55,6 +55,10 @@ _ENGLISH = (
     r" (?:is|was|must be|has to be|should be)\b",
     rf"\bgiven the (?:correct|right) (?:answer|option|choice)\b{_ONE}(?!s)",
     r"\bsince the (?:correct|right) (?:answer|option|choice) (?:is|was|must be)\b",
+    # "the text only says the right answer is B", "it reports the answer as B", "the text says C."
+    r"\b(?:text|prompt|question|problem|it)(?: \w+ly| only)? (?:says?|states?|said|stated|reports?|gives?|lists?)"
+    rf"(?: that)? the {_ANSWER} (?:is|as|was)\b",
+    r"\b(?:text|prompt|question|problem) (?:says|states|said|gives) [a-e]\b(?! \w)",
     # hints, keys, labels, users
     r"\b(?:the|your|this|that) hint(?:s)?\b(?! of\b)",
     r"\baccording to the (?:correct |right |given |provided )?(?:hint|prompt|answer|instructions?|label|key)\b"

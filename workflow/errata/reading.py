@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from bisect import bisect_right
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 # What may stand between "the answer is" and the letter: spaces, colons, quotes, brackets, Markdown, LaTeX. Bounded, so
@@ -69,7 +69,7 @@ _FIRST_WORD = re.compile(
 
 
 # What ends a sentence within a line, and what a line may start with.
-_END = re.compile(r"(?:[.!?;]+[\"'”’)*_\]]*\s|。|[!?;](?=[^\x00-\x7f]))[”’」』\"')\s]*")
+_END = re.compile(r"(?:[.!?;]+[\"'”’)*_\]]*\s|[。\r\u2028\u2029]|[!?;](?=[^\x00-\x7f]))[”’」』\"')\s]*")
 _MARK = re.compile(r"[\W\d]{0,12}")
 
 
@@ -80,8 +80,8 @@ def read_answer(completion: str, letters: str) -> str | None:
         completion: the model's text, Chinese or English.
         letters: the letters of the question's options, e.g. "ABCD"; no other letter is ever returned.
     """
-    statement = _statement(_plain(completion), letters)
-    return statement and statement.letter
+    statements = _statements(_plain(completion), letters)
+    return statements[-1].letter if statements else None
 
 
 def without_conclusion(completion: str, letters: str) -> str:
@@ -98,10 +98,12 @@ def without_conclusion(completion: str, letters: str) -> str:
     """
     text = completion.strip()
     plain = rest = _plain(text)
-    answer = statement = _statement(rest, letters)
-    while answer and statement and statement.letter == answer.letter:
-        rest = rest[: _sentence(rest, statement.start)].rstrip()
-        statement = _statement(rest, letters)
+    statements = _statements(rest, letters)
+    answer = statements[-1].letter if statements else None
+    while statements and statements[-1].letter == answer:
+        *_, first = takewhile(lambda statement: statement.letter == answer, reversed(statements))
+        rest = rest[: _sentence(rest, first.start)].rstrip()
+        statements = _statements(rest, letters)
     if rest == plain:
         return text
     pieces = [_plain(sign) for sign in text]
@@ -123,8 +125,8 @@ def _plain(text: str) -> str:
     return "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
 
 
-def _statement(text: str, letters: str) -> Statement | None:
-    """The last statement of a plain text that chooses one of the letters."""
+def _statements(text: str, letters: str) -> list[Statement]:
+    """Where a plain text chooses one of the letters, in its clearest form; the last one counts."""
     for pattern in (_STRICT, _LOOSE):
         chosen = [
             Statement(letter, match.start())
@@ -132,10 +134,10 @@ def _statement(text: str, letters: str) -> Statement | None:
             if (letter := _chosen(match)) and letter in letters
         ]
         if chosen:
-            return chosen[-1]
+            return chosen
     only = _ONLY.fullmatch(text)
     if only:
-        return Statement(only[1].upper(), 0) if only[1].upper() in letters else None
+        return [Statement(only[1].upper(), 0)] if only[1].upper() in letters else []
     # A completion that goes through the options one by one chooses none of them, so these count only alone.
     for pattern in (_JUDGED, _BARE):
         found = {_letter(match): match.start() for match in pattern.finditer(text)}
@@ -143,8 +145,8 @@ def _statement(text: str, letters: str) -> Statement | None:
             ((letter, start),) = found.items()
             # "A man ..." starts a sentence, "A. ..." and "A" alone name an option
             if letter in letters and not (pattern is _BARE and re.search(rf"^\s*{letter}\s+\w", text, re.MULTILINE)):
-                return Statement(letter, start)
-    return None
+                return [Statement(letter, start)]
+    return []
 
 
 def _sentence(text: str, place: int) -> int:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from errata.dispatch import Load
 from errata.errors import UserError
 from errata.files import read_jsonl, write_json, write_jsonl
 from errata.generation import Generation, Tally, add_serving_arguments
-from errata.journal import Journal
+from errata.journal import Completion, Journal, Request
 from errata.methods import METHODS, Method
 from errata.parts import WHOLE, Part, add_part_argument, named
 from errata.records import Key
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("--about all goes with self and distill: there is no mistake in a right answer to reflect on.")
     cases = asked_about(arguments.about, method, arguments.data, arguments.answers, part)
     with generation.journal() as journal:
-        reused = _take_known(cases, journal, method, attempts)
+        reused = take_known(cases, journal.get, method, attempts)
         going = [case for case in cases if not case.over(attempts, keep)]
         work = UntilRight(
             going,
@@ -123,17 +123,21 @@ def asked_about(about: str, method: Method, data: Path, answers: Path, part: Par
     ]
 
 
-def _take_known(cases: list[Case], journal: Journal, method: Method, attempts: int) -> int:
-    """Give the cases their attempts that earlier runs finished, and return how many these are."""
+def take_known(cases: list[Case], known: Callable[[Request], Completion | None], method: Method, attempts: int) -> int:
+    """Give the cases their attempts that earlier runs finished, and return how many these are.
+
+    Args:
+        known: gives the completion of a request that was finished.
+    """
     for case in cases:
         for number in range(1, attempts + 1):
-            first = journal.get(method.request(case, number))
+            first = known(method.request(case, number))
             if first is None:
                 continue
             second = None
             if verification := method.verification(case, number, first):
                 case.halfway[number] = first
-                second = journal.get(verification)
+                second = known(verification)
             if second is not None or verification is None:
                 case.attempts[number] = method.attempt(case.question, first, second)
     return sum(len(case.attempts) for case in cases)
