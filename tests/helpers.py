@@ -1,6 +1,7 @@
 """Small things that several tests need."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,19 @@ def copy_project(folder: Path, configuration: Path) -> Path:
     (REPOSITORY / ".envs").mkdir(exist_ok=True)
     (folder / ".envs").symlink_to(REPOSITORY / ".envs")
     return folder
+
+
+def copy_run(run: Path, folder: Path) -> Path:
+    """Copy a copy of the project with all that it has made; environments and weights are shared, no step writes them."""
+    shutil.copytree(run, folder, symlinks=True, copy_function=_copy)
+    return folder
+
+
+def _copy(source: str, target: str) -> None:
+    if source.endswith((".safetensors", ".gguf")):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def snakemake(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

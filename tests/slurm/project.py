@@ -1,11 +1,12 @@
 """A copy of the project that runs on the test's Slurm."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from helpers import copy_run
 
 MODEL = "results/smollm2-135m"
 
@@ -56,16 +57,8 @@ class Project:
                 main.wait()
 
     def copy(self, folder: Path) -> "Project":
-        """The same with all that it has made; environments and weights are shared, which no step writes in place."""
-        shutil.copytree(self.folder, folder, symlinks=True, copy_function=_copy)
-        return Project(folder)
+        """The same with all that it has made."""
+        return Project(copy_run(self.folder, folder))
 
     def path(self, name: str) -> Path:
         return self.folder / MODEL / name
-
-
-def _copy(source: str, target: str) -> None:
-    if source.endswith((".safetensors", ".gguf")):
-        os.link(source, target)
-    else:
-        shutil.copy2(source, target)
