@@ -59,7 +59,7 @@ def copy_project(folder: Path, configuration: Path) -> Path:
 
 
 def copy_run(run: Path, folder: Path) -> Path:
-    """Copy a copy of the project with all that it has made; environments and weights are shared, no step writes them."""
+    """The same with all that it has made; environments and weights are shared, which no step writes in place."""
     shutil.copytree(run, folder, symlinks=True, copy_function=_copy)
     return folder
 
