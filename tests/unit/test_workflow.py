@@ -293,7 +293,7 @@ def test_one_target_needs_only_what_leads_to_it(planned: dict[str, Future[Dry]])
     dry = planned["one target"].result()
     assert dry.status == 0, dry.text
     assert dry.jobs["quantize"] == 1
-    assert dry.jobs["fix"] == dry.jobs["answer"] == 1, "the training split only"
+    assert dry.jobs["answer"] == 1, "the training split only; of test it is looked what may not be calibrated on"
     assert not {"score", "report", "answer_variant", "submission", "dequantize", "gguf", "all"} & dry.jobs.keys()
 
 

@@ -13,6 +13,8 @@ _ADDED = (
     *("questions", "correct", "unreadable", "truncated", "failed", "reused"),
     *("prompt_tokens", "cached_tokens", "completion_tokens", "wall_seconds", "server_seconds"),
     *("requests", "cancelled"),
+    # of votes
+    *("samples", "labelled_samples", "right_samples"),
 )
 
 

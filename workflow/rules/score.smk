@@ -82,12 +82,13 @@ rule score:
         python=python("serve-cpu"),
         full=lambda wildcards, input: (["--checkpoint", str(input.weights)] if input.weights else []),
         served=lambda wildcards: served_as(wildcards.model, wildcards.variant),
+        seen=score_flags,
     message:
         "Scoring {wildcards.variant} of {wildcards.model} on {wildcards.split}"
     shell:
         "{params.python} -m errata score --answers {input.answers} --summary {input.summary} --model {wildcards.model}"
         " --variant {wildcards.variant} --split {wildcards.split} {params.full:q} --served {params.served:q}"
-        " --output {output} 2>&1 | tee -i {log}"
+        " {params.seen:q} --output {output} 2>&1 | tee -i {log}"
 
 
 rule submission:

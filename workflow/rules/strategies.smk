@@ -93,6 +93,13 @@ def gguf_flags(model):
     return ["--format", SETTINGS[model]["gguf"]] if SETTINGS[model]["gguf"] != "f16" else []
 
 
+def score_flags(wildcards):
+    """A base model that was itself trained here has seen the training questions."""
+    source = SETTINGS[wildcards.model]["source"] or ""
+    seen = wildcards.split == "train" and re.match(r"results/[^/]+/(tuned|quantized)/", source)
+    return ["--held-out", "no"] if seen else []
+
+
 def of_folds(suffix):
     """An input function: the files of a variant's folds."""
     return lambda wildcards: [
@@ -121,7 +128,8 @@ def trained(model, strategies):
 
 
 def with_majorities(variants):
-    return [f"{variant}{voted}" for variant in variants for voted in ["", *(f"+maj{k}" for k in SCORE["majority"])]]
+    counted = [None, *SCORE["majority"]]
+    return [str(Variant.parse(variant)._replace(votes=votes)) for variant in variants for votes in counted]
 
 
 def variants(model):
@@ -137,8 +145,13 @@ def folded(model):
 
 def scores(wildcards):
     """The scores of the report."""
-    paths = [f"results/{model}/scores/{variant}/test.json" for model in MODELS for variant in variants(model)]
-    return paths + [f"results/{model}/scores/{variant}/folds.json" for model in MODELS for variant in folded(model)]
+    splits = {"test": variants, "folds": folded}
+    return [
+        f"results/{model}/scores/{variant}/{split}.json"
+        for model in MODELS
+        for split, scored in splits.items()
+        for variant in scored(model)
+    ]
 
 
 def submissions(wildcards):
