@@ -1,6 +1,7 @@
 """LLaMA-Factory on the small model, ended in every way that a cluster has: the adapter is what it would have been."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from steps import wait_for
 
 from errata import distributed, train
+from errata.__main__ import main
 from errata.continuation import Deadline
 from errata.distributed import World
 from errata.errors import UserError
@@ -39,14 +41,20 @@ class Training:
     """A training in a folder of its own, by the command line."""
 
     def __init__(self, python: Path, base: Path, dataset: Path, folder: Path) -> None:
-        self.python, self.base, self.dataset = python, base, dataset
+        self.python, self.base, self.dataset, self.stage = python, base, dataset, "sft"
         self.work, self.output = folder / "work", folder / "adapter"
 
     def start(self) -> "subprocess.Popen[str]":
         flags = ["--base", self.base, "--dataset", self.dataset, "--template", "smollm2"]
+        flags += ["--stage", self.stage]
         flags += ["--settings", json.dumps(SETTINGS), "--work", self.work, "--output", self.output]
         command = [self.python, "-m", "errata", "train", *flags]
         return subprocess.Popen(map(str, command), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+
+    def prefer(self, pairs: Path) -> "Training":
+        """Train on pairs."""
+        self.dataset, self.stage = pairs, "dpo"
+        return self
 
     def finish(self) -> str:
         with self.start() as step:
@@ -111,6 +119,28 @@ def test_terminated_then_killed_a_training_ends_as_if_nothing_had_been(new: Call
     assert training.steps() == list(range(1, 13))
     weights = "adapter_model.safetensors"
     assert (training.output / weights).read_bytes() == (whole.output / weights).read_bytes()
+
+
+def test_pairs_are_trained_on_and_terminated_as_well(new: Callable[[str], Training], tmp_path: Path) -> None:
+    pairs, info = tmp_path / "sft" / "dpo.json", tmp_path / "sft" / "dataset_info.json"
+    assert main(["dataset-info", "--preferences", "dpo", "--output", str(info)]) == 0
+    row = {"input": "", "chosen": "The answer is A", "rejected": "The answer is B"}
+    asked = [f"Ann is {20 + age}, Bob is {age}. Who is older?" for age in range(4)]
+    pairs.write_text(json.dumps([{"instruction": each, **row} for each in asked]))
+    training = new("pairs").prefer(pairs)
+    step = training.start()
+    wait_for(training.reached(1), 300)
+    to_all(step.pid, signal.SIGTERM)
+    _, shown = step.communicate(timeout=120)
+    assert step.returncode == 143, shown
+    assert "of 4; a checkpoint is kept in" in shown
+    assert "resuming after step" in training.finish()
+    assert training.steps() == [1, 2, 3, 4]
+    entries = [json.loads(line) for line in (training.output / "trainer_log.jsonl").read_text().splitlines()]
+    assert entries[0]["loss"] == pytest.approx(math.log(2)), "at first the model is its own reference"
+    assert entries[3]["loss"] < entries[0]["loss"]
+    assert (training.output / "adapter_model.safetensors").stat().st_size > 10**6
+    assert (training.output / "training_rewards_accuracies.png").stat().st_size > 1000
 
 
 class When(Deadline):
