@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-budget", type=float, help="minutes of asking in all; then what is under way is cancelled"
     )
     add_part_argument(parser)
-    parser.add_argument("--output", type=Path, required=True, help="one line a first-wrong question")
+    parser.add_argument("--output", type=Path, required=True, help="one line a question")
     parser.add_argument("--summary", type=Path, required=True, help="JSON: outcomes, tokens, seconds")
     add_serving_arguments(parser)
 

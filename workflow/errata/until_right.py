@@ -209,7 +209,7 @@ class UntilRight:
         assert request is not None, "what needs no verifying waited for it"
         job = self._begin(Trial(request, case, verifies=first is not None, stake=stake))
         self._in_flight[job.verifies] += 1
-        self._asked += not job.verifies
+        self._asked += 1
         return job
 
     def _land(self, job: Trial) -> None:
