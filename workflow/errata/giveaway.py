@@ -69,6 +69,8 @@ _ENGLISH = (
     r"\b(?:match(?:es|ing)?|agree(?:s|ing)? with|consistent with|in line with|align(?:s|ed|ing)? with|fits)"
     r" (?:the|your) (?:correct|right|given|provided|expected) answer\b",
     # the prompt's own words
+    r"\b(?:what|the) (?:in the )?text makes? [a-z] right\b|\bsay (?:in one short sentence )?what (?:was wrong|makes)\b",
+    r"\bfinish with,? the answer is\b",
     r"\bas if (?:i|we|you|the answer)\b[^.!?]{0,20}"
     r"\b(?:had|first time|found|told|solved|worked|not know|did not|didn't)",
     r"\bas if (?:for|it (?:was|were)) the first time\b",
@@ -102,6 +104,8 @@ _ZH_EARLIER = r"(?:之前|先前|此前|原先|刚才|上次|上一次|第一次
 _ZH_WRONG = r"(?:有误|错|不对|不正确|不准确|有问题|疏漏|失误|不成立|漏洞)"
 
 _CHINESE = (
+    # the prompt's own words
+    r"什么内容使|指出错在哪里|逐步而简要",
     # 已知正确答案是B, 题目给出的答案, 给定的答案: but not 由此给出答案
     rf"已知的?(?:{_ZH_ANSWER}{_ZH_ONE}|正确选项)",
     rf"(?:给定|所给|已给|告知|指定)的?{_ZH_ANSWER}{_ZH_ONE}",
