@@ -13,10 +13,10 @@ import yaml
 from errata import distributed, strategies
 from errata.errors import Faults
 
-# Sections without free text: `1e-4` is a number there. YAML 1.1, which Snakemake reads, takes it for a string.
-_NUMERIC_SECTIONS = ("generate", "score", "train", "export", "quantize", "memory_budget_gib")
 # Sections of strategies by name, of which a list of names does too.
 _STRATEGIES = ("strategies", "ablation")
+# Sections without free text: `1e-4` is a number there. YAML 1.1, which Snakemake reads, takes it for a string.
+_NUMERIC_SECTIONS = ("generate", "score", "train", "export", "quantize", "memory_budget_gib", *_STRATEGIES)
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None}
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"

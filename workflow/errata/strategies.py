@@ -63,6 +63,7 @@ class Strategy:
         replay: the share of first-right questions that are trained on too.
         pairs: of a question at most, for dpo.
         start_from: the strategy whose tuned model is trained; None for the base.
+        train: LLaMA-Factory's keys, laid over those of all strategies.
         round: from 1.
         asked: the variant that answers and is asked again: `base`, or what the round before has made.
         fold: that is left out, from 1; None where all is trained on.
@@ -76,6 +77,7 @@ class Strategy:
     replay: float
     pairs: int
     start_from: str | None
+    train: Mapping[str, Any]
     rounds: int
     round: int = 1
     asked: str = BASE

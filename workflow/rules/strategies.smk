@@ -220,6 +220,10 @@ def learning_flags(wildcards):
     return flags + (["--replay", strategy.replay] if strategy.replay else [])
 
 
+def training_settings(wildcards):
+    return json.dumps({**CONFIG["train"], **STRATEGIES[wildcards.strategy].train}, sort_keys=True)
+
+
 def described(stage):
     """The strategies of a kind of training, with rounds and folds."""
     return [name for name, strategy in STRATEGIES.items() if strategy.stage == stage]

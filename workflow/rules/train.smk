@@ -23,7 +23,7 @@ rule train:
     params:
         python=python(f"train-{HARDWARE}"),
         template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
-        settings=json.dumps(CONFIG["train"], sort_keys=True),
+        settings=training_settings,
         stage=lambda wildcards: STRATEGIES[wildcards.strategy].stage,
         seed=CONFIG["generate"]["seed"],
         remote=training_flags,
