@@ -36,7 +36,6 @@ localrules:
     merge_questions,
     training_set,
     dataset_info,
-    news,
     base_answers,
     vote,
     gather_folds,

@@ -169,6 +169,23 @@ def test_several_models_each_have_a_table_and_what_is_missing_a_dash(tmp_path: P
     assert all("| – | – | – | – | – | – | 5.0 %" in line for line in distilled)
 
 
+def test_a_strategy_that_had_nothing_to_train_on_is_told_with_what_it_cost(tmp_path: Path) -> None:
+    run = Ablation(tmp_path)
+    run.score("base", "test", right(0))
+    run.score("self", "test", right(0, 1))
+    run.asked("self", 30, 9000, 4000)
+    run.made("self", 30, 60.0, 16)
+    run.asked("distill", 0, 700, 500)
+    run.write(run.results / MODEL / "sft/distill.json", [])
+    rows, page = run.table()
+    # the second round and `prefer` were not reached
+    assert [row["strategy"] for row in rows] == ["base", "self", "distill"]
+    assert [rows[2][name] for name in ("rows", "completion_tokens", "accuracy", "p_base")] == ["0", "500", "", ""]
+    (told,) = [line for line in page if line.startswith("| distill")]
+    assert "| 0 | 0 | 500 | 700 |" in told
+    assert "nothing to train on" in told
+
+
 def test_a_configuration_without_its_defaults_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Ablation(tmp_path)
     run.score("base", "test", right(0))

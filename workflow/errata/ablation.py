@@ -52,12 +52,15 @@ class Made(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A row of the table."""
+    """A row of the table. `row` is None of a strategy that had nothing to train on; `strategy` is None of the base."""
 
-    row: Row
+    model: str
+    split: str
+    name: str
+    row: Row | None
     strategy: Strategy | None
     made: Made
-    to_self: Comparison | None
+    to_self: Comparison | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +101,14 @@ def run(arguments: argparse.Namespace) -> None:
     lines = [line(row, rows, strategies, arguments.results / row.score.model) for row in rows]
     if not lines:
         raise UserError("--scores: no score of these models is of a base or of a strategy.")
+    for model, split in dict.fromkeys((each.model, each.split) for each in lines):
+        scored = {each.name for each in lines if (each.model, each.split) == (model, split)}
+        for name in order:
+            if name not in scored and _is_empty(arguments.results / model, name, split, strategies):
+                made = _made(arguments.results / model, strategies, name)._replace(rows=0)
+                lines.append(Line(model, split, name, None, strategies[name], made))
+    places = [BASE, *order]
+    lines.sort(key=lambda each: (arguments.model.index(each.model), places.index(each.name)))
     write_csv(arguments.output, [_figures(each, strategies) for each in lines])
     write_text(arguments.markdown, page(lines, config, strategies))
 
@@ -111,11 +122,22 @@ def line(row: Row, rows: Iterable[Row], strategies: Strategies, folder: Path) ->
         compare(row.answers, reference.answers, REFERENCE) if reference and name not in (BASE, REFERENCE) else None
     )
     if name not in strategies:
-        return Line(row, None, Made(), to_self)
-    folds = range(1, strategies.folds + 1)
-    names = [Variant(name).of_fold(fold).made for fold in folds] if score.split == "folds" else [name]
-    all_made = [_made(folder, strategies, each) for each in names]
-    return Line(row, strategies[name], Made(*map(_mean, zip(*all_made, strict=True))), to_self)
+        return Line(score.model, score.split, name, row, None, Made(), to_self)
+    all_made = [_made(folder, strategies, each) for each in _trainings(name, score.split, strategies)]
+    made = Made(*map(_mean, zip(*all_made, strict=True)))
+    return Line(score.model, score.split, name, row, strategies[name], made, to_self)
+
+
+def _trainings(name: str, split: str, strategies: Strategies) -> list[str]:
+    """The trainings that a row is about: one for each fold, where it is about folds."""
+    if split != "folds":
+        return [name]
+    return [Variant(name).of_fold(fold).made for fold in range(1, strategies.folds + 1)]
+
+
+def _is_empty(folder: Path, name: str, split: str, strategies: Strategies) -> bool:
+    """Whether a strategy had nothing to train on, which its set says; a round that was never reached has no set."""
+    return any(_rows(folder / "sft" / f"{each}.json") == 0 for each in _trainings(name, split, strategies))
 
 
 def _made(folder: Path, strategies: Strategies, name: str) -> Made:
@@ -163,21 +185,21 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _figures(each: Line, strategies: Strategies) -> dict[str, Any]:
     """A row of the CSV file."""
-    score, strategy = each.row.score, each.strategy
+    score, strategy = each.row.score if each.row else None, each.strategy
     compared: dict[str, Any] = {}
-    for name, comparison in (("base", each.row.to_base), (REFERENCE, each.to_self)):
+    for name, comparison in (("base", each.row.to_base if each.row else None), (REFERENCE, each.to_self)):
         compared[f"gained_{name}"] = comparison.test.first_only if comparison else None
         compared[f"lost_{name}"] = comparison.test.second_only if comparison else None
         compared[f"p_{name}"] = comparison.test.p if comparison else None
     names = ("questions", "correct", "accuracy", "ci_low", "ci_high", "held_out")
     return {
-        "model": score.model,
-        "split": score.split,
-        "strategy": score.variant,
+        "model": each.model,
+        "split": each.split,
+        "strategy": each.name,
         "method": strategy.method if strategy else None,
         "retries": strategies.retries(strategy.name) if strategy else None,
         **{name: _whole(value) for name, value in each.made._asdict().items()},
-        **{name: getattr(score, name) for name in names},
+        **{name: getattr(score, name) if score else None for name in names},
         **compared,
     }
 
@@ -200,23 +222,26 @@ def described(strategy: Strategy) -> str:
         words.append(f"round {strategy.round}")
     elif strategy.start_from:
         words.append(f"starts from {strategy.start_from}")
+    words += [f"{name} {value}" for name, value in strategy.train.items()]
     return ", ".join(words)
 
 
 def page(lines: Sequence[Line], config: Mapping[str, Any], strategies: Strategies) -> str:
     """A table in Markdown for each model and split, and what is common to all rows."""
     text = ""
-    for model, split in dict.fromkeys((each.row.score.model, each.row.score.split) for each in lines):
-        here = [each for each in lines if (each.row.score.model, each.row.score.split) == (model, split)]
+    for model, split in dict.fromkeys((each.model, each.split) for each in lines):
+        here = [each for each in lines if (each.model, each.split) == (model, split)]
         text += f"{_heading(model, split, here, strategies)}\n\n{markdown(COLUMNS, map(_cells, here))}\n"
     notes = [budget(config)]
+    if any(each.strategy and each.strategy.train for each in lines):
+        notes.append("Settings of its own stand behind a strategy's method.")
     if any(each.strategy and each.strategy.start_from for each in lines):
         notes.append("What a strategy starts from is in its tokens and its training time; rows and steps are its own.")
     return f"{text}{' '.join([*notes, JUDGED])}\n"
 
 
 def _heading(model: str, split: str, lines: Sequence[Line], strategies: Strategies) -> str:
-    trained_on = [each.row.score.variant for each in lines if not each.row.score.held_out]
+    trained_on = [each.name for each in lines if each.row and not each.row.score.held_out]
     if trained_on:
         words = f"split {split}, **not held out** from the training of {', '.join(trained_on)}"
     elif split == "folds":
@@ -230,9 +255,9 @@ def _heading(model: str, split: str, lines: Sequence[Line], strategies: Strategi
 
 
 def _cells(each: Line) -> list[str]:
-    made, score = each.made, each.row.score
+    made = each.made
     return [
-        score.variant,
+        each.name,
         described(each.strategy) if each.strategy else DASH,
         number(made.solved),
         number(made.rows),
@@ -240,8 +265,8 @@ def _cells(each: Line) -> list[str]:
         number(made.prompt_tokens),
         DASH if made.train_seconds is None else duration(made.train_seconds),
         number(made.steps),
-        accuracy(score),
-        difference(each.row.to_base),
+        accuracy(each.row.score) if each.row else "nothing to train on",
+        difference(each.row.to_base if each.row else None),
         difference(each.to_self),
     ]
 

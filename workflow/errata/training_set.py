@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 from errata.answer import questions
 from errata.cases import usable
 from errata.errors import UserError
-from errata.files import read_jsonl, write_json
+from errata.files import read_json, read_jsonl, write_json
 from errata.held_out import add_held_out_arguments, left_out
 from errata.pairs import Pair, Text, balanced, candidates, closest, mean_log_ratio
 from errata.reading import likeness, read_answer
@@ -37,6 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the first-right questions that is trained on too, each with its own first completion",
     )
     parser.add_argument("--seed", type=int, default=1, help="chooses the questions to replay")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="training sets of earlier rounds: a round that adds no question to them has nothing to train on",
+    )
+    parser.add_argument(
+        "--or-nothing", action="store_true", help="where there is nothing to train on, write an empty set instead"
+    )
     parser.add_argument("--output", type=Path, required=True, help="results/{model}/sft/{strategy}.json")
 
 
@@ -48,6 +59,21 @@ def run(arguments: argparse.Namespace) -> None:
             together.
     """
     _check(arguments)
+    try:
+        rows = _rows(arguments)
+    except Nothing as nothing:
+        if not arguments.or_nothing:
+            raise
+        print(f"{nothing}\n{arguments.output}: empty, so there is no training", file=sys.stderr)
+        rows = []
+    write_json(arguments.output, rows)
+
+
+class Nothing(UserError):
+    """There is nothing to train on."""
+
+
+def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     material = Material.read(arguments.data, arguments.answers, arguments.retries, arguments.held_out)
     if material.left_out:
         print(f"{len(material.left_out)} problems are held out", file=sys.stderr)
@@ -55,12 +81,19 @@ def run(arguments: argparse.Namespace) -> None:
         rows = _preferences(material, arguments.keep, arguments.pairs)
     else:
         rows = _learned(material, arguments.keep, arguments.method)
-        replayed = _replayed(material, arguments.replay, arguments.seed, rows) if arguments.replay else []
-        told = f", and {len(replayed)} that were right at first" if arguments.replay else ""
         which = "" if arguments.method == "distill" else " of first-wrong questions"
-        print(f"{arguments.output}: {len(rows)} right completions{which}{told}", file=sys.stderr)
+        print(f"{arguments.output}: {len(rows)} right completions{which}", file=sys.stderr)
+    if arguments.before:
+        known = {(row["id"], row["question"]) for path in arguments.before for row in read_json(path)}
+        new = {(row["id"], row["question"]) for row in rows} - known
+        print(f"{len(new)} of these questions are in no earlier round's training set", file=sys.stderr)
+        if not new:
+            raise Nothing(f"{arguments.retries}: nothing is solved that no earlier round has trained on.")
+    if arguments.replay:
+        replayed = _replayed(material, arguments.replay, arguments.seed, rows)
+        print(f"{len(replayed)} questions that were right at first are added", file=sys.stderr)
         rows += replayed
-    write_json(arguments.output, rows)
+    return rows
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -181,7 +214,7 @@ def _learned(material: Material, keep: int, method: str) -> list[dict[str, Any]]
     """The first usable completions of each question.
 
     Raises:
-        UserError: there is none at all.
+        Nothing: there is none at all.
     """
     rows = [
         _row(each.key, each.prompt, each.template, output=text.text)
@@ -190,7 +223,7 @@ def _learned(material: Material, keep: int, method: str) -> list[dict[str, Any]]
     ]
     if not rows:
         none = "no question was solved" if method == "distill" else "no first-wrong question was solved"
-        raise UserError(f"{material.retries}: {none}, so there is nothing to train on{_told(material)}. {_REMEDY}")
+        raise Nothing(f"{material.retries}: {none}, so there is nothing to train on{_told(material)}. {_REMEDY}")
     return rows
 
 
@@ -221,7 +254,7 @@ def _preferences(material: Material, keep: int, limit: int) -> list[dict[str, An
     """Pairs of completions, as errata.pairs chooses them.
 
     Raises:
-        UserError: none is left.
+        Nothing: none is left.
     """
     found: dict[Key, Retried] = {}
     total, chosen = 0, list[Pair]()
@@ -235,7 +268,7 @@ def _preferences(material: Material, keep: int, limit: int) -> list[dict[str, An
     counts = f"{total} candidates of {len(found)} questions"
     if not kept:
         lopsided = f", and the {len(chosen)} that are most equal in length cannot be balanced" if chosen else ""
-        raise UserError(
+        raise Nothing(
             f"{material.retries}: no pair of a right and a wrong completion to train on: {counts}{lopsided}"
             f"{_told(material)}. Raise generate.attempts and `keep` of the strategy, or bring more questions."
         )

@@ -117,11 +117,13 @@ rule retry:
         " --server-log {params.server_log} --output {output.retries} --summary {output.summary} 2>&1 | tee -i {log}"
 
 
-rule training_set:
+# A checkpoint, since a further round, or a strategy of the ablation, may have nothing to train on: see `there_is`.
+checkpoint training_set:
     input:
         data="results/data/train.jsonl",
         answers=first_answers,
         retries=retries_of,
+        before=earlier_sets,
         held_out=held_out,
     output:
         "results/{model}/sft/{strategy}.json",
@@ -137,8 +139,8 @@ rule training_set:
         "Putting together what {wildcards.strategy} of {wildcards.model} is trained on"
     shell:
         "{params.python:q} -m errata training-set --data {input.data} --answers {input.answers}"
-        " --retries {input.retries} --held-out {input.held_out} {params.how:q} --seed {params.seed} --output {output}"
-        " 2>&1 | tee -i {log}"
+        " --retries {input.retries} --before {input.before} --held-out {input.held_out} {params.how:q} --seed {params.seed}"
+        " --output {output} 2>&1 | tee -i {log}"
 
 
 rule dataset_info:
@@ -157,27 +159,6 @@ rule dataset_info:
     shell:
         "{params.python:q} -m errata dataset-info --strategies {params.strategies:q}"
         " --preferences {params.preferences:q} --output {output} 2>&1 | tee -i {log}"
-
-
-checkpoint news:
-    input:
-        data="results/data/train.jsonl",
-        retries=retries_of,
-        before=earlier_sets,
-        held_out=held_out,
-    output:
-        "results/{model}/news/{strategy}.json",
-    log:
-        "results/logs/{model}/news-{strategy}.log",
-    benchmark:
-        "results/benchmarks/{model}/news-{strategy}.tsv"
-    params:
-        python=PYTHON,
-    message:
-        "Looking whether {wildcards.strategy} of {wildcards.model} has solved anything new"
-    shell:
-        "{params.python:q} -m errata news --data {input.data} --retries {input.retries} --before {input.before}"
-        " --held-out {input.held_out} --output {output} 2>&1 | tee -i {log}"
 
 
 if SHARDS > 1:

@@ -108,23 +108,37 @@ def of_folds(suffix):
     ]
 
 
-def rounds_made(model, strategy, rounds):
-    """A strategy and its further rounds, up to the last that had something new to learn from."""
-    made = [strategy]
-    for number in range(2, rounds + 1):
-        name = of_round(strategy, number)
-        with open(checkpoints.news.get(model=model, strategy=name).output[0], encoding="utf-8") as file:
-            if not json.load(file)["new"]:
+def may_be_empty(strategy):
+    """Whether it is no fault that there is nothing to train on: in a further round, or for the ablation alone."""
+    whole = STRATEGIES[strategy.partition(".")[0]]
+    return whole.round > 1 or whole.name not in STRATEGIES.full
+
+
+def there_is(model, strategy):
+    """Whether a strategy has something to train on, and so has what it starts from; known when its set is made."""
+    start = STRATEGIES[strategy].start_from
+    if start is not None and not there_is(model, start):
+        return False
+    if not may_be_empty(strategy):
+        return True
+    with open(checkpoints.training_set.get(model=model, strategy=strategy).output[0], encoding="utf-8") as file:
+        return bool(json.load(file))
+
+
+def trained(model, strategies, folds=0):
+    """Of these strategies with so many rounds, all that there is of a model; none where there is nothing to train.
+
+    With folds those of which there is something without each of them.
+    """
+    made = []
+    for strategy, rounds in strategies.items() if model in TRAINED else []:
+        for number in range(1, rounds + 1):
+            name = of_round(strategy, number)
+            without = [f"{name}.fold{fold}" for fold in range(1, folds + 1)]
+            if not all(there_is(model, each) for each in without or [name]):
                 break
-        made.append(name)
+            made.append(name)
     return made
-
-
-def trained(model, strategies):
-    """Of these strategies with so many rounds, all that there is of a model; none where there is nothing to train."""
-    if model not in TRAINED:
-        return []
-    return [name for strategy, rounds in strategies.items() for name in rounds_made(model, strategy, rounds)]
 
 
 def with_majorities(variants):
@@ -140,7 +154,8 @@ def variants(model):
 
 def folded(model):
     """What is scored on all folds: k times as many trainings are enough, without quantizing each."""
-    return with_majorities(["base", *trained(model, STRATEGIES.full)]) if STRATEGIES.folds else []
+    folds = STRATEGIES.folds
+    return with_majorities(["base", *trained(model, STRATEGIES.full, folds)]) if folds else []
 
 
 def scores(wildcards):
@@ -174,7 +189,7 @@ def compared(wildcards):
     return [
         f"results/{model}/scores/{variant}/{split}.json"
         for model in TRAINED
-        for variant in ["base", *trained(model, STRATEGIES.compared)]
+        for variant in ["base", *trained(model, STRATEGIES.compared, STRATEGIES.folds)]
     ]
 
 
@@ -217,7 +232,8 @@ def learning_flags(wildcards):
     strategy = STRATEGIES[wildcards.strategy]
     flags = ["--method", strategy.method, "--keep", strategy.keep]
     flags += ["--pairs", strategy.pairs] if strategy.method == "dpo" else []
-    return flags + (["--replay", strategy.replay] if strategy.replay else [])
+    flags += ["--replay", strategy.replay] if strategy.replay else []
+    return flags + (["--or-nothing"] if may_be_empty(wildcards.strategy) else [])
 
 
 def training_settings(wildcards):
