@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class Exchange(NamedTuple):
-    """A prompt and, where it is to be seen too, a right completion."""
+    """A prompt and, where it is to be seen too, a right completion; `template` is the digest of its prompt template."""
 
     key: Key
     prompt: str
     completion: str | None
+    template: str | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, required=True, help="number of texts at most")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, required=True, help="JSON array of {id, question, text}")
+    parser.add_argument("--output", type=Path, required=True, help="JSON array of {id, question, text, template}")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -71,6 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
             "id": one.key.id,
             "question": one.key.question,
             "text": one.prompt if one.completion is None or template is None else template.dialogue(one),
+            "template": one.template,
         }
         for one in chosen
     ]
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
 def prompts(answers: Path, _: Path) -> Iterator[Exchange]:
     """The prompt of every question."""
     for row in read_jsonl(answers):
-        yield Exchange(Key(row["id"], row["question"]), row["prompt"], None)
+        yield Exchange(Key(row["id"], row["question"]), row["prompt"], None, row.get("template"))
 
 
 def right_exchanges(answers: Path, retries: Path) -> Iterator[Exchange]:
@@ -92,12 +94,12 @@ def right_exchanges(answers: Path, retries: Path) -> Iterator[Exchange]:
         asked[key] = row["prompt"]
         if row["correct"]:
             right.add(key)
-            yield Exchange(key, row["prompt"], row["completion"])
+            yield Exchange(key, row["prompt"], row["completion"], row.get("template"))
     for row in read_jsonl(retries):
         key = Key(row["id"], row["question"])
         later = next((attempt for attempt in row["attempts"] if usable(attempt)), None)
         if later is not None and key in asked and key not in right:
-            yield Exchange(key, asked[key], later["completion"])
+            yield Exchange(key, asked[key], later["completion"], row.get("template"))
 
 
 def choose(exchanges: list[Exchange], samples: int, seed: int) -> list[Exchange]:
