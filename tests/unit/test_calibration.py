@@ -165,7 +165,7 @@ keys = st.builds(Key, st.text(min_size=1), st.integers(0, 9))
 
 @given(st.lists(keys, unique=True), st.integers(1, 20), st.integers(), st.randoms(use_true_random=False))
 def test_the_choice_depends_on_the_seed_alone(found: list[Key], samples: int, seed: int, chance: Any) -> None:
-    exchanges = [calibration.Exchange(key, "prompt", None) for key in found]
+    exchanges = [calibration.Exchange(key, "prompt", None, None) for key in found]
     chosen = calibration.choose(exchanges, samples, seed)
     assert len(chosen) == min(samples, len(found))
     assert len(set(chosen)) == len(chosen)
@@ -175,5 +175,5 @@ def test_the_choice_depends_on_the_seed_alone(found: list[Key], samples: int, se
 
 
 def test_another_seed_chooses_others() -> None:
-    exchanges = [calibration.Exchange(Key("p", number), "prompt", None) for number in range(100)]
+    exchanges = [calibration.Exchange(Key("p", number), "prompt", None, None) for number in range(100)]
     assert calibration.choose(exchanges, 10, 1) != calibration.choose(exchanges, 10, 2)
