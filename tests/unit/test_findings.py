@@ -21,7 +21,15 @@ def right(count: int, of: int = 20) -> list[bool]:
 
 def strategy(method: str, **settings: Any) -> dict[str, Any]:
     """A strategy as it stands in a validated configuration."""
-    unset = {"questions": "wrong", "teacher": None, "keep": None, "replay": 0, "pairs": 1, "start_from": None}
+    unset = {
+        "questions": "wrong",
+        "teacher": None,
+        "keep": None,
+        "replay": 0,
+        "pairs": 1,
+        "start_from": None,
+        "train": {},
+    }
     return {"method": method, **unset, "rounds": 1, **settings}
 
 

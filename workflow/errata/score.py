@@ -12,6 +12,7 @@ What the figures of a score mean:
 - `held_out` says whether the variant's model was never trained on these questions.
 - `sampled_accuracy` is what one sampled completion gets on average where the majority of several counts, unreadable
   ones taken for wrong; null where each question has one completion.
+- `template` is the hash of the prompt template that was asked with, null where the summary does not say.
 - `weights_gib` is the size on disk of the checkpoint's weight files in GiB (2**30 bytes).
 """
 
@@ -66,6 +67,7 @@ class Score:
     served: str
     held_out: bool
     sampled_accuracy: float | None
+    template: str | None
 
     @classmethod
     def read(cls, path: Path) -> "Score":
@@ -129,6 +131,7 @@ class Answering(NamedTuple):
 
     seconds: float | None = None
     sampled_accuracy: float | None = None
+    template: str | None = None
 
     @classmethod
     def read(cls, answers: Path, summary: Path | None) -> Self:
@@ -148,6 +151,7 @@ class Answering(NamedTuple):
         return cls(
             None if seconds is None else float(seconds),
             value["right_samples"] / samples if samples else None,
+            value.get("template"),
         )
 
 
@@ -210,6 +214,7 @@ def score(
         served=served,
         held_out=never_trained_on(variant, split) if held_out is None else held_out,
         sampled_accuracy=answering.sampled_accuracy,
+        template=answering.template,
     )
 
 
