@@ -69,14 +69,16 @@ _ENGLISH = (
     r"\b(?:match(?:es|ing)?|agree(?:s|ing)? with|consistent with|in line with|align(?:s|ed|ing)? with|fits)"
     r" (?:the|your) (?:correct|right|given|provided|expected) answer\b",
     # the prompt's own words
-    r"\b(?:what|the) (?:in the )?text makes? [a-z] right\b|\bsay (?:in one short sentence )?what (?:was wrong|makes)\b",
+    r"\bwhat in the text makes?\b|\bthe text makes [a-z] right\b",
+    r"\bsay (?:in one short sentence )?what (?:was wrong|makes)\b",
     r"\bfinish with,? the answer is\b",
     r"\bas if (?:i|we|you|the answer)\b[^.!?]{0,20}"
     r"\b(?:had|first time|found|told|solved|worked|not know|did not|didn't)",
     r"\bas if (?:for|it (?:was|were)) the first time\b",
     r"\bwithout (?:having been|being|having) (?:told|given|shown)\b",
     r"\bwithout mentioning (?:that the answer|the (?:mistake|earlier|previous))\b",
-    # an earlier attempt
+    # an earlier attempt; "No, the right answer is C" answers one
+    r"\bno[,:] (?:the|this|that)(?: (?:right|correct))? answer\b",
     rf"\b(?:my|our|your) {_EARLIER} (?:\w+ )?(?:reasoning|answer|attempt|response|solution|analysis|explanation"
     r"|conclusion|choice|statement|claim|thought|mistake|error|interpretation|assessment)\b",
     r"\bthe (?:earlier|previous|prior|initial|original|preceding) (?:\w+ )?(?:answer|attempt|response)\b",
