@@ -1,6 +1,9 @@
 # The leaderboard and the report of everything that was scored, and the tables that compare strategies and base models.
 
 
+# The configuration goes to these steps in its own order, which says which strategy comes first.
+
+
 rule report:
     input:
         scores=scores,
@@ -27,7 +30,7 @@ rule report:
         "results/benchmarks/report.tsv"
     params:
         python=python("serve-cpu"),
-        config=json.dumps(CONFIG, sort_keys=True),
+        config=json.dumps(CONFIG),
     message:
         "Writing the leaderboard and the report"
     shell:
@@ -53,7 +56,7 @@ rule ablation:
     params:
         python=python("serve-cpu"),
         models=TRAINED,
-        config=json.dumps(CONFIG, sort_keys=True),
+        config=json.dumps(CONFIG),
     message:
         "Comparing the strategies"
     shell:
@@ -78,7 +81,7 @@ rule baselines:
         "results/benchmarks/baselines.tsv"
     params:
         python=python("serve-cpu"),
-        config=json.dumps(CONFIG, sort_keys=True),
+        config=json.dumps(CONFIG),
     message:
         "Comparing the base models"
     shell:
