@@ -51,7 +51,6 @@ def copy_project(folder: Path, configuration: Path) -> Path:
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "config" / "prompts", folder / "config" / "prompts")
     (folder / "slurm").symlink_to("profiles/slurm")
-    shutil.copytree(REPOSITORY / "config" / "prompts", folder / "config" / "prompts")
     shutil.copy2(configuration, folder / "config" / "config.yaml")
     (REPOSITORY / ".envs").mkdir(exist_ok=True)
     (folder / ".envs").symlink_to(REPOSITORY / ".envs")
