@@ -1,6 +1,4 @@
 # The leaderboard and the report of everything that was scored, and the tables that compare strategies and base models.
-
-
 # The configuration goes to these steps in its own order, which says which strategy comes first.
 
 
