@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from asking import Asking
-from errata.cases import usable
 from errata.journal import Completion, Sampling
 from errata.methods import Method
 from errata.prompts import Template, read
-from errata.records import Question
+from errata.records import Question, usable
 from helpers import PROMPTS, indexed, problem, write_jsonl
 from servers import ScriptedServer, Start
 

@@ -12,10 +12,10 @@ from errata import prompts
 from errata.cases import accepted
 from errata.dispatch import ByProblem, Job, Load
 from errata.errors import UserError
-from errata.files import cannot_read, read_jsonl, read_jsonl_places, write_json, write_jsonl
+from errata.files import cannot_read, read_jsonl_places, write_json, write_jsonl
 from errata.generation import Generation, Tally, add_serving_arguments
 from errata.journal import Completion, Request
-from errata.parts import WHOLE, Part, add_part_argument, named
+from errata.parts import WHOLE, Part, add_part_argument, named, questions
 from errata.records import Key, Problem, Question
 
 
@@ -87,14 +87,6 @@ def run(arguments: argparse.Namespace) -> None:
             **tally.summary(journal, load, part),
         }
     write_json(arguments.summary, summary)
-
-
-def questions(data: Path, part: Part = WHOLE) -> Iterator[tuple[Problem, Question]]:
-    """Every question of a part of a data file beside its problem, in the file's order."""
-    for record in part.take(read_jsonl(data)):
-        problem = Problem.from_record(record)
-        for question in problem.questions:
-            yield problem, question
 
 
 class Place(NamedTuple):

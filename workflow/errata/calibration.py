@@ -9,11 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from errata.cases import usable
 from errata.errors import UserError
 from errata.files import read_json, read_jsonl, write_json
 from errata.held_out import add_held_out_arguments, left_out
-from errata.records import Key
+from errata.records import Key, usable
 
 if TYPE_CHECKING:
     import jinja2

@@ -1,8 +1,6 @@
 """A question that is asked again, and what became of it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from errata.dispatch import Job
 from errata.journal import Completion
@@ -16,11 +14,6 @@ GIVES_AWAY, INCONCLUSIVE = "gives-away", "inconclusive"
 def accepted(completion: Completion, letters: str) -> str | None:
     """The answer of a completion; a truncated or failed one has none, whatever stands in it."""
     return None if completion.truncated or completion.failed else read_answer(completion.text, letters)
-
-
-def usable(attempt: Mapping[str, Any]) -> bool:
-    """Whether an attempt, as it stands in a line of retries, was accepted: right, and not rejected for anything."""
-    return bool(attempt["correct"]) and not attempt.get("rejected")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from errata.files import read_jsonl
+from errata.records import Problem, Question
+
 Item = TypeVar("Item")
 
 _NAME = re.compile(r"(?P<stem>.+?)(?:\.\d+-of-\d+)?(?P<suffix>\.[^.]+)")
@@ -54,6 +57,14 @@ def add_part_argument(parser: argparse.ArgumentParser) -> None:
         metavar="K/N",
         help="only problems K, K+N, K+2N, ... of the data; step gather puts the parts together",
     )
+
+
+def questions(data: Path, part: Part = WHOLE) -> Iterator[tuple[Problem, Question]]:
+    """Every question of a part of a data file beside its problem, in the file's order."""
+    for record in part.take(read_jsonl(data)):
+        problem = Problem.from_record(record)
+        for question in problem.questions:
+            yield problem, question
 
 
 def named(what: str, part: Part) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from errata.answer import questions
 from errata.cases import GIVES_AWAY, INCONCLUSIVE, OUTCOMES, Case
 from errata.dispatch import Load
 from errata.errors import UserError
@@ -15,7 +14,7 @@ from errata.files import read_jsonl, write_json, write_jsonl
 from errata.generation import Generation, Tally, add_serving_arguments
 from errata.journal import Completion, Journal, Request
 from errata.methods import METHODS, Method
-from errata.parts import WHOLE, Part, add_part_argument, named
+from errata.parts import WHOLE, Part, add_part_argument, named, questions
 from errata.records import Key
 from errata.until_right import UntilRight
 

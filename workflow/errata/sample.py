@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from errata import prompts
-from errata.answer import DataFile, Once, Place, QuestionJob, questions
+from errata.answer import DataFile, Once, Place, QuestionJob
 from errata.answer import add_arguments as add_asking_arguments
 from errata.cases import accepted
 from errata.dispatch import Load
@@ -13,7 +13,7 @@ from errata.errors import UserError
 from errata.files import write_json, write_jsonl
 from errata.generation import Generation, Tally
 from errata.journal import Completion, Request
-from errata.parts import WHOLE, Part, named
+from errata.parts import WHOLE, Part, named, questions
 from errata.records import Problem, Question
 
 

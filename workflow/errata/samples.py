@@ -6,9 +6,8 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from errata.cases import usable
 from errata.files import read_jsonl
-from errata.records import Key
+from errata.records import Key, usable
 from errata.score import Answer
 
 SHOWN = 3

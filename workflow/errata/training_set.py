@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from errata.answer import questions
-from errata.cases import usable
 from errata.errors import UserError
 from errata.files import read_json, read_jsonl, write_json
 from errata.held_out import add_held_out_arguments, left_out
 from errata.pairs import Pair, Text, balanced, candidates, closest, mean_log_ratio
+from errata.parts import questions
 from errata.reading import likeness, read_answer
-from errata.records import Key, Question
+from errata.records import Key, Question, usable
 from errata.strategies import METHODS
 
 # What may bring something to train on where there is nothing.
