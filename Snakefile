@@ -54,6 +54,8 @@ rule all:
         "results/report.html",
         expand("results/{model}/merged/{split}.jsonl", model=MODELS, split=SPLITS),
         submissions,
+        # for who trains by hand
+        expand("results/{model}/sft/dataset_info.json", model=TRAINED),
 
 
 onstart:

@@ -60,8 +60,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for age in range(12)
     ]
     path.write_text(json.dumps(rows))
-    columns = {"prompt": "instruction", "query": "input", "response": "output"}
-    (path.parent / "dataset_info.json").write_text(json.dumps({"self": {"file_name": path.name, "columns": columns}}))
     return path
 
 

@@ -14,7 +14,6 @@ import pytest
 from steps import wait_for
 
 from errata import distributed, train
-from errata.__main__ import main
 from errata.continuation import Deadline
 from errata.distributed import World
 from errata.errors import UserError
@@ -122,8 +121,7 @@ def test_terminated_then_killed_a_training_ends_as_if_nothing_had_been(new: Call
 
 
 def test_pairs_are_trained_on_and_terminated_as_well(new: Callable[[str], Training], tmp_path: Path) -> None:
-    pairs, info = tmp_path / "sft" / "dpo.json", tmp_path / "sft" / "dataset_info.json"
-    assert main(["dataset-info", "--preferences", "dpo", "--output", str(info)]) == 0
+    pairs = tmp_path / "dpo.json"
     row = {"input": "", "chosen": "The answer is A", "rejected": "The answer is B"}
     asked = [f"Ann is {20 + age}, Bob is {age}. Who is older?" for age in range(4)]
     pairs.write_text(json.dumps([{"instruction": each, **row} for each in asked]))

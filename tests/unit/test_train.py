@@ -202,16 +202,15 @@ def test_fingerprint_changes_with_what_is_trained(base: Path, dataset: Path) -> 
     assert len(marks) == 4
 
 
-def test_fingerprint_knows_the_description_of_its_own_set_only(base: Path, dataset: Path) -> None:
-    info = dataset.parent / "dataset_info.json"
-
-    def mark(**described: Any) -> str:
-        info.write_text(json.dumps(described))
-        return training_run.fingerprint({}, dataset, base)
-
-    own = mark(self={"file_name": "self.json"})
-    assert mark(other={}, self={"file_name": "self.json"}) == own
-    assert mark(self={"file_name": "self.json", "ranking": True}) != own
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_the_trainer_is_told_of_its_own_set_alone(base: Path, dataset: Path, tmp_path: Path, stage: str) -> None:
+    (tmp_path / "work").mkdir()
+    train.prepare({"stage": stage}, base, dataset, tmp_path / "work", World())
+    (described,) = json.loads((tmp_path / "work" / "dataset_info.json").read_text()).items()
+    name, entry = described
+    assert name == dataset.stem
+    assert Path(entry["file_name"]) == dataset.resolve()
+    assert entry.get("ranking", False) == (stage == "dpo")
 
 
 @pytest.fixture

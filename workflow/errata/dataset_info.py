@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from errata.errors import UserError
 from errata.files import write_json
@@ -17,6 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="results/{model}/sft/dataset_info.json")
 
 
+def entry(file_name: str, stage: str) -> dict[str, Any]:
+    """What LLaMA-Factory must know of one training set.
+
+    Args:
+        file_name: of the set, from the folder of dataset_info.json or in full.
+        stage: `sft`, or `dpo` for pairs of completions.
+    """
+    if stage == "dpo":
+        return {"file_name": file_name, "ranking": True, "columns": _PREFERENCES}
+    return {"file_name": file_name, "columns": _COLUMNS}
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Write one entry a strategy; its file stands beside the output.
 
@@ -25,8 +38,5 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if not (arguments.strategies or arguments.preferences):
         raise UserError("no strategy: name one in --strategies or --preferences.")
-    completions = {name: {"file_name": f"{name}.json", "columns": _COLUMNS} for name in arguments.strategies}
-    pairs = {
-        name: {"file_name": f"{name}.json", "ranking": True, "columns": _PREFERENCES} for name in arguments.preferences
-    }
-    write_json(arguments.output, {**completions, **pairs})
+    stages = {**dict.fromkeys(arguments.strategies, "sft"), **dict.fromkeys(arguments.preferences, "dpo")}
+    write_json(arguments.output, {name: entry(f"{name}.json", stage) for name, stage in stages.items()})

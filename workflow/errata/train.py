@@ -25,6 +25,7 @@ from errata.continuation import (
     job_deadline,
     requeue,
 )
+from errata.dataset_info import entry
 from errata.distributed import World, last_words
 from errata.errors import UserError
 from errata.files import read_json, write_text
@@ -52,7 +53,7 @@ GRACE, CONTINUATIONS = 25.0, 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=Path, required=True, help="checkpoint to train from")
-    parser.add_argument("--dataset", type=Path, required=True, help="training set; dataset_info.json stands beside it")
+    parser.add_argument("--dataset", type=Path, required=True, help="training set")
     parser.add_argument("--template", required=True, help="LLaMA-Factory's name of the chat template, e.g. smollm2")
     parser.add_argument("--stage", choices=["sft", "dpo"], default="sft", help="dpo: the training set holds pairs")
     parser.add_argument("--seed", type=int, default=1)
@@ -177,8 +178,9 @@ def configure(
         "do_train": True,
         "template": template,
         "dataset": dataset.stem,
-        "dataset_dir": str(dataset.parent.resolve()),
-        # relative to the work folder, where the trainer runs
+        # relative to the work folder, where the trainer runs; a description of this set alone stands there, since the
+        # one beside the set changes with every other strategy
+        "dataset_dir": ".",
         "output_dir": "output",
         "seed": seed,
         **result,
@@ -321,6 +323,8 @@ def prepare(configuration: Mapping[str, Any], base: Path, dataset: Path, work: P
         say(f"resuming after step {resumed.step}")
     for name in (STOP, TRAINING, STOPPED, "train.log"):
         remove(work / name)
+    described = {dataset.stem: entry(str(dataset.resolve()), configuration["stage"])}
+    write_text(work / "dataset_info.json", json.dumps(described, indent=2) + "\n")
     write_text(work / "train.yaml", to_yaml(configuration))
     return resumed.step if resumed else 0
 

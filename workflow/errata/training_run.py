@@ -122,9 +122,6 @@ def fingerprint(configuration: Mapping[str, Any], dataset: Path, base: Path) -> 
     with suppress(PackageNotFoundError):
         digest.update(version("llamafactory").encode())
     digest.update(json.dumps(dict(configuration), sort_keys=True).encode())
-    # of the description only this set's: another strategy's is nothing to this training
-    described = (_read(dataset.parent / "dataset_info.json") or {}).get(dataset.stem)
-    digest.update(json.dumps(described, sort_keys=True).encode())
     for path in (dataset, base / "config.json", base / "tokenizer.json"):
         digest.update(path.read_bytes() if path.is_file() else b"")
         digest.update(b"\0")

@@ -5,8 +5,6 @@ rule train:
     input:
         base=trained_from,
         dataset="results/{model}/sft/{strategy}.json",
-        # a further strategy changes nothing for this one
-        dataset_info=ancient("results/{model}/sft/dataset_info.json"),
         environment=ready(f"train-{HARDWARE}"),
     output:
         adapter=directory("results/{model}/adapter/{strategy}"),
