@@ -40,7 +40,7 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow" --numprocesses auto --dist loadfile --durations=15
+	$(BIN)/pytest -m "not slow" --durations=15
 
 test: check
 	$(BIN)/pytest -m slow --durations=25

@@ -323,7 +323,7 @@ def prepare(configuration: Mapping[str, Any], base: Path, dataset: Path, work: P
         say(f"resuming after step {resumed.step}")
     for name in (STOP, TRAINING, STOPPED, "train.log"):
         remove(work / name)
-    described = {dataset.stem: entry(str(dataset.resolve()), configuration["stage"])}
+    described = {dataset.stem: entry(str(dataset.resolve()), configuration.get("stage", "sft"))}
     write_text(work / "dataset_info.json", json.dumps(described, indent=2) + "\n")
     write_text(work / "train.yaml", to_yaml(configuration))
     return resumed.step if resumed else 0
