@@ -167,3 +167,17 @@ def whole_run(folder: Path, budgets: dict[str, float] | None = None) -> Run:
     run.training()
     run.benchmarks()
     return run
+
+
+def strategy(method: str, **settings: Any) -> dict[str, Any]:
+    """A strategy as it stands in a validated configuration."""
+    unset = {
+        "questions": "wrong",
+        "teacher": None,
+        "keep": None,
+        "replay": 0,
+        "pairs": 1,
+        "start_from": None,
+        "train": {},
+    }
+    return {"method": method, **unset, "rounds": 1, **settings}

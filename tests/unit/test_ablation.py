@@ -6,25 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_run import Run
+from made_up_run import Run, strategy
 
 from errata.__main__ import main
 
 MODEL = "smollm2-135m"
-
-
-def strategy(method: str, **settings: Any) -> dict[str, Any]:
-    """A strategy as it stands in a validated configuration."""
-    unset = {
-        "questions": "wrong",
-        "teacher": None,
-        "keep": None,
-        "replay": 0,
-        "pairs": 1,
-        "start_from": None,
-        "train": {},
-    }
-    return {"method": method, **unset, "rounds": 1, **settings}
 
 
 def right(*places: int) -> list[bool]:

@@ -4,10 +4,9 @@ import csv
 import html
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from made_up_run import Run
+from made_up_run import Run, strategy
 
 from errata.findings import held_out, summary
 from errata.leaderboard import collect
@@ -17,20 +16,6 @@ MODEL = "smollm2-135m"
 
 def right(count: int, of: int = 20) -> list[bool]:
     return [place < count for place in range(of)]
-
-
-def strategy(method: str, **settings: Any) -> dict[str, Any]:
-    """A strategy as it stands in a validated configuration."""
-    unset = {
-        "questions": "wrong",
-        "teacher": None,
-        "keep": None,
-        "replay": 0,
-        "pairs": 1,
-        "start_from": None,
-        "train": {},
-    }
-    return {"method": method, **unset, "rounds": 1, **settings}
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,11 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         load = generation.ask(journal, work, named("answer", part), total) if missing else Load()
         # of a part that is for step gather to say: the others may have gone well
         if work.failed and len(work.failed) == total and part == WHOLE:
-            message = next(iter(work.failed.values())).error
-            raise UserError(
-                f"{arguments.model}: the server refused every question ({message}). "
-                "Most often generate.max_tokens leaves no room for the prompt within the model's context length."
-            )
+            raise all_refused(arguments.model, work.failed)
         tally = Tally()
         counts = dict.fromkeys(("questions", "correct", "unreadable"), 0)
 
@@ -87,6 +83,15 @@ def run(arguments: argparse.Namespace) -> None:
             **tally.summary(journal, load, part),
         }
     write_json(arguments.summary, summary)
+
+
+def all_refused(model: str, failures: Mapping[Any, Completion]) -> UserError:
+    """The message for a server that gave no completion at all."""
+    message = next(iter(failures.values())).error
+    return UserError(
+        f"{model}: the server refused every question ({message}). "
+        "Most often generate.max_tokens leaves no room for the prompt within the model's context length."
+    )
 
 
 class Place(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 from errata.errors import Faults, UserError
 from errata.files import atomic, read_json, read_jsonl, read_jsonl_places, write_json
 from errata.journal import Runs
-from errata.records import Key
+from errata.records import ABOUT, Key
 
 # Of a part's summary what means nothing once the parts are together.
 _APART = {"part", "asked_seconds", "runs"}
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", type=Path, metavar="FILE", help="results/data/{split}.jsonl, whose answers these are")
     what.add_argument("--answers", type=Path, metavar="FILE", help="first answers, which these are retries of")
-    parser.add_argument("--about", choices=["wrong", "all"], default="wrong", help="as step retry was given it")
+    parser.add_argument("--about", choices=ABOUT, default="wrong", help="as step retry was given it")
     parser.add_argument("--parts", type=Path, nargs="+", required=True, metavar="FILE", help="one a part")
     parser.add_argument("--summaries", type=Path, nargs="+", required=True, metavar="FILE", help="in the same order")
     parser.add_argument("--output", type=Path, required=True, help="one line a question")
@@ -58,8 +58,7 @@ def all_questions(data: Path) -> Iterator[Key]:
 
 def _asked_again(answers: Path, about: str) -> Iterator[Key]:
     """The questions of an answers file that step retry asks again, in its order; never those without a label."""
-    wanted = (False,) if about == "wrong" else (False, True)
-    return (Key(row["id"], row["question"]) for row in read_jsonl(answers) if row["correct"] in wanted)
+    return (Key(row["id"], row["question"]) for row in read_jsonl(answers) if row["correct"] in ABOUT[about])
 
 
 def merge(wanted: Iterator[Key], parts: Sequence[Path], output: Path) -> None:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the pairs of equal problems; a leak is reported, not mended: the figures stay those of the whole files."""
+    """Write the pairs of equal problems; the scores stay those of the whole files, and no training set has one."""
     train = by_text(arguments.train)
     pairs = [
         (train_id, test_id)

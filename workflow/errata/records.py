@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Which questions are asked again, by whether the first answer was right; never those without a label.
+ABOUT = {"wrong": (False,), "all": (False, True)}
 
 
 class Key(NamedTuple):

@@ -15,10 +15,8 @@ from errata.generation import Generation, Tally, add_serving_arguments
 from errata.journal import Completion, Journal, Request
 from errata.methods import METHODS, Method
 from errata.parts import WHOLE, Part, add_part_argument, named, questions
-from errata.records import Key
+from errata.records import ABOUT, Key
 from errata.until_right import UntilRight
-
-ABOUT = ("wrong", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,11 +112,10 @@ def run(arguments: argparse.Namespace) -> None:
 def asked_about(about: str, method: Method, data: Path, answers: Path, part: Part = WHOLE) -> list[Case]:
     """The labelled questions of a part of the data: all, or those whose first answer was wrong or could not be read."""
     by_key = {problem.key(question): (problem, question) for problem, question in questions(data, part)}
-    wanted = (False,) if about == "wrong" else (False, True)
     return [
         method.case(*by_key[key], row)
         for row in read_jsonl(answers)
-        if row["correct"] in wanted and (key := Key(row["id"], row["question"])) in by_key
+        if row["correct"] in ABOUT[about] and (key := Key(row["id"], row["question"])) in by_key
     ]
 
 

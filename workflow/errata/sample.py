@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from errata import prompts
-from errata.answer import DataFile, Once, Place, QuestionJob
+from errata.answer import DataFile, Once, Place, QuestionJob, all_refused
 from errata.answer import add_arguments as add_asking_arguments
 from errata.cases import accepted
 from errata.dispatch import Load
@@ -63,11 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         load = generation.ask(journal, work, named("sample", part), total) if missing else Load()
         # of a part that is for step gather to say: the others may have gone well
         if total and len(work.failures) == total and part == WHOLE:
-            message = next(iter(work.failures.values())).error
-            raise UserError(
-                f"{arguments.model}: the server refused every question ({message}). "
-                "Most often generate.max_tokens leaves no room for the prompt within the model's context length."
-            )
+            raise all_refused(arguments.model, work.failures)
         tally = Tally()
         counts = dict.fromkeys(("questions", "samples", "unreadable", "failed"), 0)
 

@@ -214,12 +214,9 @@ def retry_flags(wildcards):
     flags += ["--time-budget", generate["time_budget"]] if generate["time_budget"] else []
     if strategy.method in ("distill", "reflect"):
         flags += ["--method", strategy.method]
-        flags += zip_flags(["--prompt", "--conclude"], method_prompts(wildcards))
+        for flag, path in zip(["--prompt", "--conclude"], method_prompts(wildcards)):
+            flags += [flag, path]
     return flags + about_flags(wildcards)
-
-
-def zip_flags(names, values):
-    return [word for pair in zip(names, values) for word in pair]
 
 
 def about_flags(wildcards):
