@@ -82,7 +82,7 @@ from transformers import AutoTokenizer
 from errata.calibration import ChatTemplate, Exchange
 from errata.records import Key
 
-text = ChatTemplate(Path(sys.argv[1])).dialogue(Exchange(Key("p", 0), " Wer? ", "Ich.\\n"))
+text = ChatTemplate(Path(sys.argv[1])).dialogue(Exchange(Key("p", 0), " Wer? ", "Ich.\\n", None))
 messages = [{"role": "user", "content": " Wer? "}]
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], local_files_only=True)
 asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
