@@ -191,9 +191,14 @@ def test_a_base_that_fsdp_would_fail_on_is_refused_before_it_is_loaded(
 
 @pytest.mark.parametrize("gpu", [True, False])
 def test_deepspeed_is_imported_as_if_there_were_no_gpu(gpu: bool, tmp_path: Path) -> None:
-    """It asks for CUDA's compiler if it sees one; afterwards the GPU is seen as before."""
-    (tmp_path / "torch.py").write_text(f"class cuda:\n    is_available = staticmethod(lambda: {gpu})\n")
-    (tmp_path / "deepspeed.py").write_text("import torch\nassert not torch.cuda.is_available(), 'no nvcc'\n")
+    """It asks for CUDA's compiler if it sees one, and what it can do anyway; afterwards the GPU is seen as before."""
+    (tmp_path / "torch.py").write_text(
+        f"class cuda:\n    is_available = staticmethod(lambda: {gpu})\n"
+        "    def get_device_capability():\n        raise TypeError('no device')\n"
+    )
+    (tmp_path / "deepspeed.py").write_text(
+        "import torch\nassert not torch.cuda.is_available(), 'no nvcc'\nassert torch.cuda.get_device_capability()[0] < 8\n"
+    )
     script = "import os, sys, torch, errata.trainer as t; t._spare_nvcc(); print(torch.cuda.is_available(),"
     script += " 'deepspeed' in sys.modules, os.environ.get('DS_ACCELERATOR'))"
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])

@@ -46,6 +46,30 @@ def test_a_server_gets_its_flags_answers_with_its_own_key_and_leaves_nothing_beh
     ]
 
 
+@pytest.mark.parametrize(
+    ("bits", "options", "kernels"),
+    [
+        (4, {}, None),
+        (8, {}, None),
+        (3, {}, "humming"),
+        (2, {"max_model_len": 64}, "humming"),
+        (3, {"quantization": "other"}, "other"),
+        (3, {"quantization": None}, None),
+    ],
+)
+def test_gptq_checkpoints_that_vllm_has_no_kernels_for_are_served_with_hummings(
+    tmp_path: Path, engine: Prepare, bits: int, options: dict[str, Any], kernels: str | None
+) -> None:
+    server = engine()
+    (tmp_path / "checkpoint").mkdir()
+    settings = {"quant_method": "gptq", "bits": bits}
+    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps({"quantization_config": settings}))
+    with serving(spec(tmp_path, options=options), tmp_path / "log"):
+        command = json.loads((server.folder / "command.json").read_text())
+    chosen = command[command.index("--quantization") + 1] if "--quantization" in command else None
+    assert chosen == kernels
+
+
 def test_two_servers_at_once_have_ports_and_keys_of_their_own(tmp_path: Path, engine: Prepare) -> None:
     engine()
     with serving(spec(tmp_path), tmp_path / "1.log") as first, serving(spec(tmp_path), tmp_path / "2.log") as second:

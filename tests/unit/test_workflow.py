@@ -52,6 +52,7 @@ DRY_RUNS = {
     "laptop on slurm": SLURM,
     "llama on slurm": (*SLURM, *LLAMA),
     "llama here": (*LOCAL, *LLAMA),
+    "gpus here": (*LOCAL, "--configfile", "config/gpu.yaml"),
     "contest on slurm": (*SLURM, *LLAMA, CONTEST),
     "one target": (*LOCAL, f"{SMOL}/quantized/self-3bit"),
     "endpoint": (*LOCAL, "--configfile", "endpoint.yaml"),
@@ -189,13 +190,9 @@ LAPTOP = {
     "all": 1,
 }
 # GPUs have kernels for quantized checkpoints: nothing is dequantized or converted.
+GPU_JOBS = {rule: count for rule, count in LAPTOP.items() if rule not in {"dequantize", "gguf"}} | {"environment": 4}
 LLAMA_JOBS = {
-    **{
-        rule: count
-        for rule, count in LAPTOP.items()
-        if rule not in {"fetch_gguf", "convert_gguf", "dequantize", "gguf"}
-    },
-    "environment": 4,
+    **{rule: count for rule, count in GPU_JOBS.items() if rule not in {"fetch_gguf", "convert_gguf"}},
     "fetch_checkpoint": 1,
 }
 
@@ -205,6 +202,7 @@ LLAMA_JOBS = {
     [
         ("laptop", LAPTOP),
         ("laptop on slurm", LAPTOP),
+        ("gpus here", GPU_JOBS),
         ("llama here", LLAMA_JOBS),
         ("llama on slurm", LLAMA_JOBS),
         ("contest on slurm", LLAMA_JOBS),

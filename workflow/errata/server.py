@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from errata import weights
 from errata.errors import UserError
 from errata.processes import running, tail
 
@@ -115,7 +116,9 @@ def _command(spec: ServerSpec, port: int) -> list[str]:
     command += ["--host", "127.0.0.1", "--port", str(port), "--enable-prompt-tokens-details"]
     if spec.trust_remote_code:
         command.append("--trust-remote-code")
-    for name, value in spec.options.items():
+    # vLLM's own GPTQ kernels are for 4 and 8 bits
+    kernels = {} if weights.gptq_bits(spec.weights) in (None, 4, 8) else {"quantization": "humming"}
+    for name, value in {**kernels, **spec.options}.items():
         flag = "--" + name.replace("_", "-")
         if value is True:
             command.append(flag)

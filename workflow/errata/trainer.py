@@ -131,21 +131,25 @@ def _spare_nvcc() -> None:
     """Import DeepSpeed as on a machine without a GPU, if it is installed.
 
     Every training imports it then, through accelerate. Where it sees a GPU, DeepSpeed 0.16 asks CUDA's compiler for its
-    version and fails where there is none, as on most nodes. Nothing that we use of it is compiled.
+    version and fails where there is none, as on most nodes. Nothing that we use of it is compiled, nor its Triton
+    kernels, for which it asks what the GPU can do, whether it sees one or not.
     """
     if importlib.util.find_spec("deepspeed") is None:
         return
     import torch
 
-    available = torch.cuda.is_available
-    if not available():
+    if not torch.cuda.is_available():
         return
     os.environ.setdefault("DS_ACCELERATOR", "cuda")
-    torch.cuda.is_available = lambda: False
+    blind = {"is_available": lambda: False, "get_device_capability": lambda *_: (0, 0)}
+    seeing = {name: getattr(torch.cuda, name) for name in blind}
     try:
+        for name, function in blind.items():
+            setattr(torch.cuda, name, function)
         importlib.import_module("deepspeed")
     finally:
-        torch.cuda.is_available = available
+        for name, function in seeing.items():
+            setattr(torch.cuda, name, function)
 
 
 def _spare_loaders() -> None:

@@ -60,3 +60,10 @@ def dtype(checkpoint: Path) -> str:
     config = read_json(checkpoint / "config.json")
     named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
     return named if named in ("float32", "float16", "bfloat16") else "bfloat16"
+
+
+def gptq_bits(checkpoint: Path) -> int | None:
+    """How many bits a GPTQ checkpoint's weights have; None for any other."""
+    file = checkpoint / "config.json"
+    settings = read_json(file).get("quantization_config") if file.is_file() else None
+    return int(settings["bits"]) if settings and settings.get("quant_method") == "gptq" else None
