@@ -197,7 +197,8 @@ def test_deepspeed_is_imported_as_if_there_were_no_gpu(gpu: bool, tmp_path: Path
         "    def get_device_capability():\n        raise TypeError('no device')\n"
     )
     (tmp_path / "deepspeed.py").write_text(
-        "import torch\nassert not torch.cuda.is_available(), 'no nvcc'\nassert torch.cuda.get_device_capability()[0] < 8\n"
+        "import torch\nassert not torch.cuda.is_available(), 'no nvcc'\n"
+        "assert torch.cuda.get_device_capability()[0] < 8\n"
     )
     script = "import os, sys, torch, errata.trainer as t; t._spare_nvcc(); print(torch.cuda.is_available(),"
     script += " 'deepspeed' in sys.modules, os.environ.get('DS_ACCELERATOR'))"
