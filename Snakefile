@@ -11,7 +11,6 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/strategies.smk"
 include: "workflow/rules/environments.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
@@ -52,10 +51,10 @@ rule all:
     input:
         "results/leaderboard.csv",
         "results/report.html",
-        expand("results/{model}/merged/{split}.jsonl", model=MODELS, split=SPLITS),
-        submissions,
+        expand("results/{model}/merged/{split}.jsonl", model=PLAN.models, split=SPLITS),
+        TARGETS.submissions,
         # for who trains by hand
-        expand("results/{model}/sft/dataset_info.json", model=TRAINED),
+        expand("results/{model}/sft/dataset_info.json", model=PLAN.trained),
 
 
 onstart:

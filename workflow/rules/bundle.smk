@@ -5,8 +5,11 @@ from errata import bundle as bundling
 rule bundle:
     input:
         # the interpreter is that of the first
-        environments=[ready("workflow"), *map(ready, used_environments())],
-        models=[f"results/{model}/base/{'model.gguf' if ships_gguf(model) else 'checkpoint'}" for model in TRAINED],
+        environments=[ready("workflow"), *map(ready, PLAN.environments())],
+        models=[
+            f"results/{model}/base/{'model.gguf' if PLAN.ships_gguf(model) else 'checkpoint'}"
+            for model in PLAN.trained
+        ],
     output:
         "results/bundle/errata.tar",
     log:
@@ -15,7 +18,7 @@ rule bundle:
         "results/benchmarks/bundle.tsv"
     params:
         python=PYTHON,
-        environments=["workflow", *used_environments()],
+        environments=["workflow", *PLAN.environments()],
         config=json.dumps(CONFIG, sort_keys=True),
         configfiles=[os.path.relpath(path) for path in workflow.configfiles],
         # packed anew when a file of the project changes

@@ -17,7 +17,7 @@ rule fix:
         split="train|test",
     params:
         python=PYTHON,
-        flags=fix_flags,
+        flags=TOLD.fix,
     message:
         "Validating and correcting {input.data}"
     shell:
@@ -55,7 +55,7 @@ rule fold:
         "results/benchmarks/fold{fold}.tsv"
     params:
         python=PYTHON,
-        folds=STRATEGIES.folds,
+        folds=PLAN.strategies.folds,
         seed=CONFIG["generate"]["seed"],
     message:
         "Taking fold {wildcards.fold} of the training problems"

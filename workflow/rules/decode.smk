@@ -3,30 +3,30 @@
 
 rule sample:
     input:
-        data=data_of,
-        prompt=prompt_file("answer"),
-        weights=asking_weights,
-        environment=asking_environment,
+        data=PLAN.data,
+        prompt=PLAN.prompt_file("answer"),
+        weights=PLAN.asking_weights,
+        environment=PLAN.asking_environment,
     output:
         samples=asked("results/{model}/samples/{variant}/{split}.jsonl"),
         summary=asked("results/{model}/samples/{variant}/{split}.summary.json"),
     log:
-        sharded("results/logs/{model}/sample-{variant}-{split}.log"),
+        PLAN.sharded("results/logs/{model}/sample-{variant}-{split}.log"),
     benchmark:
-        sharded("results/benchmarks/{model}/sample-{variant}-{split}.tsv")
+        PLAN.sharded("results/benchmarks/{model}/sample-{variant}-{split}.tsv")
     wildcard_constraints:
-        variant=any_of(["base", *TUNED]),
+        variant=any_of(["base", *PLAN.tuned]),
     threads: ASKING_THREADS
     resources:
         concurrency=CONFIG["generate"]["concurrency"],
-        gpu=asking_gpus,
+        gpu=PLAN.asking_gpus,
     params:
-        python=asking_python,
-        server=asking_server,
-        samples=SCORE["samples"],
-        sampling=sampling_flags(SCORE["temperature"], SCORE["top_p"]),
-        journal=lambda wildcards: f"results/{wildcards.model}/journal/{sample_name(wildcards)}.jsonl",
-        server_log=lambda wildcards: f"results/logs/{wildcards.model}/{sample_name(wildcards)}.server.log",
+        python=PLAN.asking_python,
+        server=TOLD.asking,
+        samples=CONFIG["score"]["samples"],
+        sampling=TOLD.sampling(CONFIG["score"]["temperature"], CONFIG["score"]["top_p"]),
+        journal=PLAN.asking("sample", "results/{model}/journal/{job}.jsonl"),
+        server_log=PLAN.asking("sample", "results/logs/{model}/{job}.server.log"),
     message:
         f"Sampling completions of {{wildcards.variant}} of {{wildcards.model}} for {{wildcards.split}}{PART}"
     shell:
@@ -47,7 +47,7 @@ rule vote:
     benchmark:
         "results/benchmarks/{model}/vote-{variant}+maj{votes}-{split}.tsv"
     wildcard_constraints:
-        variant=any_of(["base", *TUNED]),
+        variant=any_of(["base", *PLAN.tuned]),
         votes=r"\d+",
     params:
         python=PYTHON,

@@ -8,9 +8,9 @@ PART = f", part {{wildcards.part}} of {SHARDS}" if SHARDS > 1 else ""
 rule answer:
     input:
         data="results/data/{split}.jsonl",
-        prompt=prompt_file("answer"),
-        weights=asking_weights,
-        environment=asking_environment,
+        prompt=PLAN.prompt_file("answer"),
+        weights=PLAN.asking_weights,
+        environment=PLAN.asking_environment,
     output:
         answers=asked(
             "results/{model}/answers/{split}.jsonl",
@@ -19,9 +19,9 @@ rule answer:
         ),
         summary=asked("results/{model}/answers/{split}.summary.json"),
     log:
-        sharded("results/logs/{model}/answer-base-{split}.log"),
+        PLAN.sharded("results/logs/{model}/answer-base-{split}.log"),
     benchmark:
-        sharded("results/benchmarks/{model}/answer-base-{split}.tsv")
+        PLAN.sharded("results/benchmarks/{model}/answer-base-{split}.tsv")
     wildcard_constraints:
         split="train|test",
     # on the path that everything waits for: before environments that are needed later
@@ -30,13 +30,13 @@ rule answer:
     resources:
         # not a parameter: another concurrency asks nothing anew
         concurrency=CONFIG["generate"]["concurrency"],
-        gpu=asking_gpus,
+        gpu=PLAN.asking_gpus,
     params:
-        python=asking_python,
-        server=asking_server,
-        sampling=sampling_flags(CONFIG["generate"]["temperature"]),
-        journal=lambda wildcards: f"results/{wildcards.model}/journal/{answer_name(wildcards)}.jsonl",
-        server_log=lambda wildcards: f"results/logs/{wildcards.model}/{answer_name(wildcards)}.server.log",
+        python=PLAN.asking_python,
+        server=TOLD.asking,
+        sampling=TOLD.sampling(CONFIG["generate"]["temperature"]),
+        journal=PLAN.asking("answer", "results/{model}/journal/{job}.jsonl"),
+        server_log=PLAN.asking("answer", "results/logs/{model}/{job}.server.log"),
     message:
         f"Asking {{wildcards.model}} every question of {{wildcards.split}}{PART}"
     shell:
@@ -50,11 +50,11 @@ use rule answer as answer_variant with:
         answers=asked("results/{model}/scores/{variant}/{split}.jsonl"),
         summary=asked("results/{model}/scores/{variant}/{split}.summary.json"),
     log:
-        sharded("results/logs/{model}/answer-{variant}-{split}.log"),
+        PLAN.sharded("results/logs/{model}/answer-{variant}-{split}.log"),
     benchmark:
-        sharded("results/benchmarks/{model}/answer-{variant}-{split}.tsv")
+        PLAN.sharded("results/benchmarks/{model}/answer-{variant}-{split}.tsv")
     wildcard_constraints:
-        variant=any_of(TUNED),
+        variant=any_of(PLAN.tuned),
         split=r"train|test|fold\d+",
     message:
         f"Asking {{wildcards.variant}} of {{wildcards.model}} every question of {{wildcards.split}}{PART}"
@@ -82,10 +82,10 @@ rule merge_questions:
 rule retry:
     input:
         data="results/data/train.jsonl",
-        answers=first_answers,
-        prompts=method_prompts,
-        weights=asking_weights,
-        environment=asking_environment,
+        answers=PLAN.first_answers,
+        prompts=PLAN.method_prompts,
+        weights=PLAN.asking_weights,
+        environment=PLAN.asking_environment,
     output:
         retries=asked(
             "results/{model}/retries/{strategy}.jsonl",
@@ -94,21 +94,21 @@ rule retry:
         ),
         summary=asked("results/{model}/retries/{strategy}.summary.json"),
     log:
-        sharded("results/logs/{model}/retry-{strategy}.log"),
+        PLAN.sharded("results/logs/{model}/retry-{strategy}.log"),
     benchmark:
-        sharded("results/benchmarks/{model}/retry-{strategy}.tsv")
+        PLAN.sharded("results/benchmarks/{model}/retry-{strategy}.tsv")
     priority: 10
     threads: ASKING_THREADS
     resources:
         concurrency=CONFIG["generate"]["concurrency"],
-        gpu=asking_gpus,
+        gpu=PLAN.asking_gpus,
     params:
-        python=asking_python,
-        server=asking_server,
-        sampling=sampling_flags(CONFIG["generate"]["retry_temperature"], CONFIG["generate"]["top_p"]),
-        how=retry_flags,
-        journal=lambda wildcards: f"results/{wildcards.model}/journal/{retry_name(wildcards)}.jsonl",
-        server_log=lambda wildcards: f"results/logs/{wildcards.model}/{retry_name(wildcards)}.server.log",
+        python=PLAN.asking_python,
+        server=TOLD.asking,
+        sampling=TOLD.sampling(CONFIG["generate"]["retry_temperature"], CONFIG["generate"]["top_p"]),
+        how=TOLD.retry,
+        journal=PLAN.asking("retry", "results/{model}/journal/{job}.jsonl"),
+        server_log=PLAN.asking("retry", "results/logs/{model}/{job}.server.log"),
     message:
         f"Making completions for {{wildcards.strategy}} of {{wildcards.model}}{PART}"
     shell:
@@ -121,10 +121,10 @@ rule retry:
 checkpoint training_set:
     input:
         data="results/data/train.jsonl",
-        answers=first_answers,
-        retries=retries_of,
-        before=earlier_sets,
-        held_out=held_out,
+        answers=PLAN.first_answers,
+        retries=PLAN.retries,
+        before=PLAN.earlier_sets,
+        held_out=PLAN.held_out,
     output:
         "results/{model}/sft/{strategy}.json",
     log:
@@ -133,7 +133,7 @@ checkpoint training_set:
         "results/benchmarks/{model}/training_set-{strategy}.tsv"
     params:
         python=PYTHON,
-        how=learning_flags,
+        how=TOLD.learning,
         seed=CONFIG["generate"]["seed"],
     message:
         "Putting together what {wildcards.strategy} of {wildcards.model} is trained on"
@@ -152,8 +152,8 @@ rule dataset_info:
         "results/benchmarks/{model}/dataset_info.tsv"
     params:
         python=PYTHON,
-        strategies=described("sft"),
-        preferences=described("dpo"),
+        strategies=PLAN.described("sft"),
+        preferences=PLAN.described("dpo"),
     message:
         "Describing the training sets of {wildcards.model} to LLaMA-Factory"
     shell:
@@ -205,14 +205,14 @@ if SHARDS > 1:
         log:
             "results/logs/{model}/gather-{variant}-{split}.log",
         wildcard_constraints:
-            variant=any_of(TUNED),
+            variant=any_of(PLAN.tuned),
             split=r"train|test|fold\d+",
         message:
             "Gathering the answers of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
 
     use rule gather_answers as gather_samples with:
         input:
-            data=data_of,
+            data=PLAN.data,
             parts=parts_of("results/{model}/samples/{variant}/{split}.jsonl"),
             summaries=parts_of("results/{model}/samples/{variant}/{split}.summary.json"),
         output:
@@ -221,14 +221,14 @@ if SHARDS > 1:
         log:
             "results/logs/{model}/gather-samples-{variant}-{split}.log",
         wildcard_constraints:
-            variant=any_of(["base", *TUNED]),
+            variant=any_of(["base", *PLAN.tuned]),
             split=r"train|test|fold\d+|folds",
         message:
             "Gathering the samples of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
 
     rule gather_retries:
         input:
-            answers=first_answers,
+            answers=PLAN.first_answers,
             parts=parts_of("results/{model}/retries/{strategy}.jsonl"),
             summaries=parts_of("results/{model}/retries/{strategy}.summary.json"),
         output:
@@ -243,7 +243,7 @@ if SHARDS > 1:
         priority: 10
         params:
             python=PYTHON,
-            about=about_flags,
+            about=TOLD.about,
         message:
             "Gathering the completions for {wildcards.strategy} of {wildcards.model}"
         shell:

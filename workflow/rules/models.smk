@@ -1,7 +1,7 @@
 # The base model: a checkpoint to train from, and what its engine serves. Downloads are kept in models/; what stands
 # here are links to them.
 
-GGUF_MODELS = [model for model in SETTINGS if ships_gguf(model)]
+GGUF_MODELS = [model for model in PLAN.settings if PLAN.ships_gguf(model)]
 
 
 rule fetch_gguf:
@@ -15,7 +15,7 @@ rule fetch_gguf:
         model=any_of(GGUF_MODELS),
     params:
         python=PYTHON,
-        flags=fetch_flags,
+        flags=TOLD.fetch,
     message:
         "Fetching {wildcards.model} as GGUF"
     shell:
@@ -25,7 +25,7 @@ rule fetch_gguf:
 rule convert_gguf:
     input:
         gguf="results/{model}/base/model.gguf",
-        environment=ready(f"quantize-{HARDWARE}"),
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
         directory("results/{model}/base/checkpoint"),
     log:
@@ -35,7 +35,7 @@ rule convert_gguf:
     wildcard_constraints:
         model=any_of(GGUF_MODELS),
     params:
-        python=python(f"quantize-{HARDWARE}"),
+        python=python(f"quantize-{PLAN.hardware}"),
     message:
         "Converting {wildcards.model} to a Hugging Face checkpoint"
     shell:
@@ -45,7 +45,7 @@ rule convert_gguf:
 rule fetch_checkpoint:
     input:
         # a checkpoint of this workflow's own, to be scored as a model of its own
-        made=made_source,
+        made=PLAN.made_source,
         # an environment built anew brings no other model
         environment=ancient(ready("serve-cpu")),
     output:
@@ -55,10 +55,10 @@ rule fetch_checkpoint:
     benchmark:
         "results/benchmarks/{model}/fetch_checkpoint.tsv"
     wildcard_constraints:
-        model=any_of([model for model in SETTINGS if model not in GGUF_MODELS]),
+        model=any_of([model for model in PLAN.settings if model not in GGUF_MODELS]),
     params:
         python=python("serve-cpu"),
-        flags=fetch_flags,
+        flags=TOLD.fetch,
     message:
         "Fetching {wildcards.model}"
     shell:

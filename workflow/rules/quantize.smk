@@ -7,10 +7,10 @@ rule calibration:
     input:
         full="results/{model}/base/checkpoint",
         data="results/data/train.jsonl",
-        answers=first_answers,
-        retries=retries_of,
-        held_out=held_out,
-        environment=ready(f"quantize-{HARDWARE}"),
+        answers=PLAN.first_answers,
+        retries=PLAN.retries,
+        held_out=PLAN.held_out,
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
         "results/{model}/calibration/{strategy}.json",
     log:
@@ -18,7 +18,7 @@ rule calibration:
     benchmark:
         "results/benchmarks/{model}/calibration-{strategy}.tsv"
     params:
-        python=python(f"quantize-{HARDWARE}"),
+        python=python(f"quantize-{PLAN.hardware}"),
         kind=QUANTIZE["calibration"],
         samples=QUANTIZE["samples"],
         seed=QUANTIZE["seed"],
@@ -34,7 +34,7 @@ rule quantize:
     input:
         full="results/{model}/tuned/{strategy}",
         calibration="results/{model}/calibration/{strategy}.json",
-        environment=ready(f"quantize-{HARDWARE}"),
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
         directory("results/{model}/quantized/{strategy}-{bits}bit"),
     log:
@@ -42,12 +42,12 @@ rule quantize:
     benchmark:
         "results/benchmarks/{model}/quantize-{strategy}-{bits}bit.tsv"
     params:
-        python=python(f"quantize-{HARDWARE}"),
+        python=python(f"quantize-{PLAN.hardware}"),
         group_size=QUANTIZE["group_size"],
         samples=QUANTIZE["samples"],
         max_length=QUANTIZE["max_length"],
         seed=QUANTIZE["seed"],
-        remote=lambda wildcards: remote_code_flag(wildcards.model),
+        remote=TOLD.remote_code,
     message:
         "Quantizing {wildcards.model} {wildcards.strategy} to {wildcards.bits} bits"
     shell:
@@ -60,7 +60,7 @@ rule quantize:
 rule dequantize:
     input:
         full="results/{model}/quantized/{strategy}-{bits}bit",
-        environment=ready(f"quantize-{HARDWARE}"),
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
         temp(directory("results/{model}/dequantized/{strategy}-{bits}bit")),
     log:
@@ -68,8 +68,8 @@ rule dequantize:
     benchmark:
         "results/benchmarks/{model}/dequantize-{strategy}-{bits}bit.tsv"
     params:
-        python=python(f"quantize-{HARDWARE}"),
-        remote=lambda wildcards: remote_code_flag(wildcards.model),
+        python=python(f"quantize-{PLAN.hardware}"),
+        remote=TOLD.remote_code,
     message:
         "Dequantizing {wildcards.strategy}-{wildcards.bits}bit, since a CPU cannot serve it"
     shell:

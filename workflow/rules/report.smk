@@ -4,13 +4,13 @@
 
 rule report:
     input:
-        scores=scores,
-        retries=used_retries,
-        adapters=adapters,
+        scores=TARGETS.scores,
+        retries=TARGETS.retries,
+        adapters=TARGETS.adapters,
         leaks="results/data/leaks.csv",
         template="workflow/report/report.html.j2",
         environment=ready("serve-cpu"),
-        locks=lambda wildcards: [f"envs/{name}.txt" for name in used_environments()],
+        locks=lambda wildcards: [f"envs/{name}.txt" for name in PLAN.environments()],
     output:
         leaderboard=report(
             "results/leaderboard.csv",
@@ -38,7 +38,7 @@ rule report:
 
 rule ablation:
     input:
-        scores=compared,
+        scores=TARGETS.compared,
         environment=ready("serve-cpu"),
     output:
         table=report(
@@ -53,7 +53,7 @@ rule ablation:
         "results/benchmarks/ablation.tsv"
     params:
         python=python("serve-cpu"),
-        models=TRAINED,
+        models=PLAN.trained,
         config=json.dumps(CONFIG),
     message:
         "Comparing the strategies"
@@ -64,7 +64,7 @@ rule ablation:
 
 rule baselines:
     input:
-        scores=expand("results/{model}/scores/base/{split}.json", model=SETTINGS, split=SPLITS),
+        scores=expand("results/{model}/scores/base/{split}.json", model=PLAN.settings, split=SPLITS),
         environment=ready("serve-cpu"),
     output:
         table=report(

@@ -3,8 +3,8 @@
 
 rule gguf:
     input:
-        full=plain_checkpoint,
-        environment=ready(f"quantize-{HARDWARE}"),
+        full=PLAN.plain_checkpoint,
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
         "results/{model}/served/{variant}.gguf",
     log:
@@ -12,8 +12,8 @@ rule gguf:
     benchmark:
         "results/benchmarks/{model}/gguf-{variant}.tsv"
     params:
-        python=python(f"quantize-{HARDWARE}"),
-        format=lambda wildcards: gguf_flags(wildcards.model),
+        python=python(f"quantize-{PLAN.hardware}"),
+        format=TOLD.gguf,
     message:
         "Converting {wildcards.variant} of {wildcards.model} to GGUF for llama.cpp"
     shell:
@@ -22,8 +22,8 @@ rule gguf:
 
 rule base_answers:
     input:
-        answers=lambda wildcards: base_answered(wildcards, "jsonl"),
-        summary=lambda wildcards: base_answered(wildcards, "summary.json"),
+        answers=PLAN.base_answered(".jsonl"),
+        summary=PLAN.base_answered(".summary.json"),
     output:
         answers="results/{model}/scores/base/{split}.jsonl",
         summary="results/{model}/scores/base/{split}.summary.json",
@@ -40,15 +40,15 @@ rule base_answers:
 rule gather_folds:
     input:
         data="results/data/train.jsonl",
-        parts=of_folds(".jsonl"),
-        summaries=of_folds(".summary.json"),
+        parts=PLAN.of_folds(".jsonl"),
+        summaries=PLAN.of_folds(".summary.json"),
     output:
         answers="results/{model}/scores/{variant}/folds.jsonl",
         summary="results/{model}/scores/{variant}/folds.summary.json",
     log:
         "results/logs/{model}/gather-{variant}-folds.log",
     wildcard_constraints:
-        variant=rf"({any_of(WHOLE)})(\+maj\d+)?",
+        variant=rf"({any_of(PLAN.whole)})(\+maj\d+)?",
     params:
         python=PYTHON,
     message:
@@ -66,7 +66,7 @@ rule score:
     input:
         answers="results/{model}/scores/{variant}/{split}.jsonl",
         summary="results/{model}/scores/{variant}/{split}.summary.json",
-        weights=sized_weights,
+        weights=PLAN.sized_weights,
         environment=ready("serve-cpu"),
     output:
         report(
@@ -81,8 +81,8 @@ rule score:
     params:
         python=python("serve-cpu"),
         full=lambda wildcards, input: (["--checkpoint", str(input.weights)] if input.weights else []),
-        served=lambda wildcards: served_as(wildcards.model, wildcards.variant),
-        seen=score_flags,
+        served=PLAN.served_as,
+        seen=TOLD.score,
     message:
         "Scoring {wildcards.variant} of {wildcards.model} on {wildcards.split}"
     shell:

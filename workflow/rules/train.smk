@@ -3,9 +3,9 @@
 
 rule train:
     input:
-        base=trained_from,
+        base=PLAN.trained_from,
         dataset="results/{model}/sft/{strategy}.json",
-        environment=ready(f"train-{HARDWARE}"),
+        environment=ready(f"train-{PLAN.hardware}"),
     output:
         adapter=directory("results/{model}/adapter/{strategy}"),
         loss=report(
@@ -19,12 +19,12 @@ rule train:
         "results/benchmarks/{model}/train-{strategy}.tsv"
     priority: 10
     params:
-        python=python(f"train-{HARDWARE}"),
+        python=python(f"train-{PLAN.hardware}"),
         template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
-        settings=training_settings,
-        stage=lambda wildcards: STRATEGIES[wildcards.strategy].stage,
+        settings=TOLD.settings,
+        stage=lambda wildcards: PLAN.strategies[wildcards.strategy].stage,
         seed=CONFIG["generate"]["seed"],
-        remote=training_flags,
+        remote=TOLD.training,
         # checkpoints of a training under way: outside the outputs, which a failed job loses
         work=lambda wildcards: f"results/{wildcards.model}/checkpoints/{wildcards.strategy}",
     message:
@@ -37,9 +37,9 @@ rule train:
 
 rule merge_lora:
     input:
-        base=trained_from,
+        base=PLAN.trained_from,
         adapter="results/{model}/adapter/{strategy}",
-        environment=ready(f"train-{HARDWARE}"),
+        environment=ready(f"train-{PLAN.hardware}"),
     output:
         directory("results/{model}/tuned/{strategy}"),
     log:
@@ -48,10 +48,10 @@ rule merge_lora:
         "results/benchmarks/{model}/merge_lora-{strategy}.tsv"
     priority: 10
     params:
-        python=python(f"train-{HARDWARE}"),
+        python=python(f"train-{PLAN.hardware}"),
         template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
         settings=json.dumps(CONFIG["export"], sort_keys=True),
-        remote=lambda wildcards: remote_code_flag(wildcards.model),
+        remote=TOLD.remote_code,
     message:
         "Merging the adapter {wildcards.strategy} into {wildcards.model}"
     shell:
