@@ -155,10 +155,15 @@ def test_number_keys_of_yaml_become_names() -> None:
 
 
 def test_an_exponent_without_a_point_is_a_number_nevertheless() -> None:
-    read_from_file = yaml.safe_load("{learning_rate: 1e-4, num_train_epochs: 3e0, lora_target: all, seed: '1'}")
+    read_from_file = yaml.safe_load("{learning_rate: 1e-4, num_train_epochs: 3e0, lora_target: all, lora_dropout: '1'}")
     assert read_from_file["learning_rate"] == "1e-4", "YAML 1.1"
     complete = validated(changed(train=read_from_file, generate={"temperature": "1e-1"}, models__m__revision="12e4567"))
-    assert complete["train"] == {"learning_rate": 1e-4, "num_train_epochs": 3.0, "lora_target": "all", "seed": "1"}
+    assert complete["train"] == {
+        "learning_rate": 1e-4,
+        "num_train_epochs": 3.0,
+        "lora_target": "all",
+        "lora_dropout": "1",
+    }
     assert complete["generate"]["temperature"] == 0.1
     assert complete["models"]["m"]["revision"] == "12e4567", "a commit, not a number"
 
@@ -242,6 +247,25 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
             "strategies.dpo.start_from: no strategy 'slef' yet; there are",
         ),
         (changed(strategies=["self"], ablation__self={"replay": 1}), "ablation.self: strategies has one of this name"),
+        (changed(strategies__self={"pairs": 2}), "strategies.self.pairs: only method dpo is trained on pairs"),
+        (
+            changed(strategies={"self": {"rounds": 2}, "dpo": {"start_from": "self-round3"}}),
+            "strategies.dpo.start_from: no strategy 'self-round3' yet",
+        ),
+        (
+            changed(
+                dataset__folds=2,
+                baselines={"t": {"source": "results/m/tuned/self"}},
+                strategies__distill={"teacher": "t"},
+            ),
+            "strategies.distill.teacher: t was trained on every fold",
+        ),
+        (changed(train={"stage": "dpo"}), "train.stage: Errata sets it"),
+        (
+            changed(strategies__self={"train": {"quantization_method": "bitsandbytes"}}),
+            "strategies.self.train.quantization_method: 'bitsandbytes' is not bnb",
+        ),
+        (changed(ablation__dpo={"train": {"dataset": "x"}}), "ablation.dpo.train.dataset: Errata sets it"),
         (changed(score={"majority": [9]}), "score.samples: 8 are too few for the majority of 9"),
         (changed(baselines={"m": {"source": "y"}}), "baselines.m: models has one of this name"),
         (changed(baselines={"n": {}}), "baselines.n.source: missing; engine llamacpp needs a model to serve"),
@@ -251,6 +275,13 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
 def test_a_fault_names_the_key_and_what_it_may_be(config: dict[str, Any], fault: str) -> None:
     (found,) = faults_of(config)
     assert found.startswith(fault)
+
+
+def test_a_strategy_may_start_from_a_later_round_of_one_before() -> None:
+    config = validated(
+        changed(strategies=["self"], ablation={"self": {"rounds": 2}, "dpo": {"start_from": "self-round2"}})
+    )
+    assert config["ablation"]["dpo"]["start_from"] == "self-round2"
 
 
 def test_a_list_of_methods_is_short_for_strategies_without_options() -> None:

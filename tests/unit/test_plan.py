@@ -1,15 +1,18 @@
 """Which models, files and flags follow from a configuration, and what there is to make once training sets are known."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from errata.config import validated
+from errata.errors import UserError
 from errata.flags import Told
 from errata.plan import Plan
 from errata.targets import Targets
+from helpers import problem, write_jsonl
 
 
 class Job(SimpleNamespace):
@@ -31,8 +34,7 @@ def plan(*, model: dict[str, Any] | None = None, **sections: Any) -> Plan:
     config = {
         "dataset": {"train": "a", "test": "b", **sections.pop("dataset", {})},
         "models": {"m": {"source": "x", **(model or {})}},
-        "baselines": {"teacher": {"engine": "endpoint", "base_url": "http://127.0.0.1:9/v1"}},
-        **sections,
+        **{"baselines": {"teacher": {"engine": "endpoint", "base_url": "http://127.0.0.1:9/v1"}}, **sections},
     }
     return Plan(validated(config))
 
@@ -132,10 +134,23 @@ def test_training_leaves_out_what_is_scored_and_takes_a_strategys_own_settings()
     assert json.loads(Told(made).settings(learns("dpo"))) == {"learning_rate": 1e-6, "num_train_epochs": 3}
 
 
-def test_a_model_that_was_trained_here_has_seen_the_training_questions() -> None:
-    told = Told(plan(model={"source": "results/other/tuned/self"}))
-    assert told.score(Job(model="m", variant="base", split="train")) == ["--held-out", "no"]
-    assert told.score(Job(model="m", variant="base", split="test")) == []
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("results/other/tuned/self", True),
+        ("./results/other/quantized/self-3bit", True),
+        ("results/tuned/base/checkpoint", True),
+        ("results/m/base/checkpoint", False),
+        ("org/name", False),
+    ],
+)
+def test_a_model_that_comes_of_a_training_here_has_seen_the_training_questions(source: str, seen: bool) -> None:
+    made = plan(model={"source": source}, dataset={"folds": 2}, baselines={"tuned": {"source": "results/m/tuned/x"}})
+    for split in ("train", "folds", "fold1"):
+        told = Told(made).score(Job(model="m", variant="self", split=split))
+        assert told == (["--held-out", "no"] if seen else []), split
+    assert Told(made).score(Job(model="m", variant="base", split="test")) == []
+    assert made.made_source(of()) == ([source.removeprefix("./")] if source.count("/") > 1 else [])
 
 
 def test_what_says_the_default_is_not_said() -> None:
@@ -176,6 +191,20 @@ def test_the_ablation_leaves_out_what_has_nothing_to_train_on_and_what_starts_fr
     assert scored == ["base", "self", "dpo"]
     # what is for the ablation alone is neither quantized nor on the leaderboard
     assert targets.variants("m") == ["base", "self", "self-3bit", "self-4bit"]
+
+
+def test_an_ablation_without_anything_to_train_or_to_score_is_refused(tmp_path: Path) -> None:
+    test = tmp_path / "test.jsonl"
+    write_jsonl(test, [problem("p", None)])
+    unlabelled = {"train": "a", "test": str(test)}
+    with pytest.raises(UserError, match=r"no question of .*test.jsonl has an answer.* Set dataset.folds"):
+        Targets(plan(dataset=unlabelled), Made()).compared(of())
+    assert Targets(plan(dataset={**unlabelled, "folds": 2}, ablation=["self"]), Made()).compared(of())
+    endpoint = {"engine": "endpoint", "base_url": "http://127.0.0.1:9/v1", "source": None}
+    with pytest.raises(UserError, match="none can be trained"):
+        Targets(plan(model=endpoint), Made()).compared(of())
+    write_jsonl(test, [problem("p", None, "A")])
+    assert Targets(plan(dataset=unlabelled, ablation=["self"]), Made()).compared(of())
 
 
 def test_folds_are_scored_where_all_of_them_have_something_to_train_on() -> None:

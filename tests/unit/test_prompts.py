@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errata.errors import UserError
-from errata.prompts import PURPOSES, read
+from errata.errors import Faults, UserError
+from errata.prompts import PURPOSES, check, read
 from errata.reading import read_answer
 from errata.records import LETTERS, Problem, Question
 from helpers import PROMPTS
@@ -101,3 +101,15 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("später".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.txt: is no UTF-8 text .*Save it as UTF-8"):
         read(tmp_path / "latin.txt")
+
+
+def test_the_faults_of_all_templates_come_at_once(tmp_path: Path) -> None:
+    texts = {"answer": "{problem} {question} {options} {answer}", "reflect": "Wrong.", "conclude": "So?"}
+    for purpose, text in texts.items():
+        (tmp_path / purpose).write_text(text)
+    with pytest.raises(Faults) as refused:
+        check({purpose: tmp_path / purpose for purpose in [*texts, "distill"]})
+    given_away, unfilled, missing = refused.value.faults
+    assert "a prompt for answer has no field {answer}" in given_away
+    assert "a prompt for reflect must say where the answer goes" in unfilled
+    assert f"{tmp_path}/distill" in missing

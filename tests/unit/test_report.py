@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_run import SERVED, Run, whole_run
+from made_up_run import SERVED, Run, whole_run, write_lines
 
 from errata import provenance
 from errata.__main__ import main
+from errata.config import validated
 from errata.findings import guessing, readable, summary
 from errata.leaderboard import COLUMNS, collect, p_value
 from errata.plots import read_loss, spread
-from errata.report import LONGEST, ROOT, shorten, visible
+from errata.report import LONGEST, ROOT, model_section, shorten, source_of, visible
 
 
 class Checker(HTMLParser):
@@ -370,3 +371,36 @@ def test_every_caption_that_a_rule_names_exists() -> None:
     named = {name for rule in rules for name in re.findall(r'caption="\.\./report/([^"]+)"', rule.read_text("utf-8"))}
     there = {path.name for path in (ROOT / "workflow" / "report").glob("*.rst")}
     assert named == there
+
+
+def test_retries_of_a_further_round_go_back_to_the_answers_of_the_model_before(tmp_path: Path) -> None:
+    complete = validated(
+        {
+            "dataset": {"train": "a", "test": "b"},
+            "models": {"m": {"source": "x"}},
+            "strategies": {"self": {"rounds": 2}},
+        }
+    )
+    assert [source_of(complete, name).asked for name in ("self", "self-round2")] == ["base", "self"]
+    row = {"id": "p", "question": 0, "prompt": "?", "expected": "B", "correct": False, "finish_reason": "stop"}
+    for path, answer in (("answers", "A"), ("scores/self", "C")):
+        answered = {**row, "completion": f"It is {answer}, said {path}.", "answer": answer, "completion_tokens": 1}
+        write_lines(tmp_path / "m" / path / "train.jsonl", [answered])
+    attempt = {"completion": "B", "answer": "B", "correct": True, "completion_tokens": 1, "finish_reason": "stop"}
+    for name, first in (("self", "A"), ("self-round2", "C")):
+        retried = {
+            "id": "p",
+            "question": 0,
+            "expected": "B",
+            "first": first,
+            "outcome": "solved",
+            "attempts": [attempt],
+        }
+        write_lines(tmp_path / "m" / "retries" / f"{name}.jsonl", [retried])
+    sources = {name: source_of(complete, name) for name in ("self", "self-round2")}
+    section = model_section(1, "m", [], sources, {}, tmp_path)
+    shown = [(each.asked, each.solved[0].parts[0]) for each in section.retries]
+    assert shown == [
+        ("base", ("first answer: A", "It is A, said answers.")),
+        ("self", ("first answer: C", "It is C, said scores/self.")),
+    ]

@@ -26,20 +26,26 @@ def test_completions_that_are_made_alike_are_made_once() -> None:
         {"a": {"method": "self", "keep": 2}, "b": {"method": "self", "replay": 0.5}, "dpo": {}, "reflect": {}}
     )
     assert {name: strategies.retries(name) for name in strategies} == {
+        # it is asked for longer, which is not to be charged to the others
         "a": "a",
-        "b": "a",
-        "dpo": "a",
+        "b": "b",
+        "dpo": "b",
         "reflect": "reflect",
     }
-    # asked for as long as any of them wants
-    assert [strategies.keep(name) for name in ("a", "b", "dpo", "reflect")] == [2, 2, 2, 1]
-    assert strategies["b"].keep == 1
+
+
+def test_what_the_ablation_keeps_changes_nothing_in_the_whole_pipeline() -> None:
+    strategies = of(["self"], {"more": {"method": "self", "keep": 3}})
+    assert [(strategies.retries(name), strategies[name].keep) for name in ("self", "more")] == [
+        ("self", 1),
+        ("more", 3),
+    ]
 
 
 def test_another_teacher_or_other_questions_are_other_completions() -> None:
     options = [{}, {"teacher": "t"}, {"questions": "all"}, {"teacher": "t", "keep": 3}]
     strategies = of({f"d{number}": {"method": "distill", **each} for number, each in enumerate(options)})
-    assert [strategies.retries(name) for name in strategies] == ["d0", "d1", "d2", "d1"]
+    assert [strategies.retries(name) for name in strategies] == ["d0", "d1", "d2", "d3"]
 
 
 def test_a_round_asks_and_trains_what_the_one_before_has_made() -> None:

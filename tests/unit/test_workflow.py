@@ -61,6 +61,7 @@ DRY_RUNS = {
     "everything": (*LOCAL, "-p", "--configfile", "everything.yaml", "--", "all", "ablation", "baselines"),
     "rounds": (*LOCAL, "-p", "ablation"),
     "one voted fold": (*LOCAL, "--configfile", "everything.yaml", "--", f"{SMOL}/scores/self-4bit+maj2/folds.json"),
+    "nothing to compare": (*LOCAL, "--configfile", "config/config.yaml", CONTEST, "--", "ablation"),
     "bad key": (*LOCAL, "--config", "generate={attemps: 3}", "colour=red"),
     "bad model": (*LOCAL, f"{SMOL.replace('135m', '136m')}/quantized/self-3bit"),
 }
@@ -122,7 +123,10 @@ def clone(folder: Path) -> Path:
         suffix = "_data" if base.name == "round1" else ""
         prefix = f"{base.parent}/round1_" if suffix else f"{base}/"
         write_jsonl(Path(f"{prefix}train{suffix}.jsonl"), labelled)
-        write_jsonl(Path(f"{prefix}test{suffix}.jsonl"), unlabelled)
+        # the contest's own has no answers
+        write_jsonl(
+            Path(f"{prefix}test{suffix}.jsonl"), unlabelled if suffix else [problem("test-2", "A"), *unlabelled]
+        )
     (folder / "data/puzzles/corrections.csv").write_text("id,question,action,old,new,reason\ntrain-0,1,answer,B,C,x\n")
     (folder / "everything.yaml").write_text(EVERYTHING)
     (folder / "endpoint.yaml").write_text(
@@ -214,6 +218,38 @@ def test_every_configuration_is_planned_to_the_last_job(
     dry = planned[name].result()
     assert dry.status == 0, dry.text
     assert dry.jobs == jobs
+
+
+def test_every_training_set_and_calibration_leaves_out_what_is_scored(planned: dict[str, Future[Dry]]) -> None:
+    """Its own fold too, in whatever a strategy starts from."""
+    text = planned["everything"].result().text
+    found: dict[str, set[str]] = {}
+    for command in re.findall(r"errata (?:training-set|calibration) .*", text):
+        (held_out,) = re.findall(r"--held-out ((?:\S+\.jsonl ?)+)", command)
+        (output,) = re.findall(r"--output (\S+)\.json", command)
+        found.setdefault(output, set()).update(held_out.split())
+    strategies = ("self", "pref", "distill", "reflect", "dpo")
+    assert {Path(output).name for output in found if "/sft/" in output} >= {
+        f"{name}{fold}" for name in strategies for fold in ("", ".fold1", ".fold2", ".fold3")
+    }
+    for output, held_out in found.items():
+        fold = re.search(r"fold\d+$", output)
+        own = {f"results/data/{fold[0]}.jsonl"} if fold else set()
+        assert held_out == {"results/data/test.jsonl"} | own, output
+    # what is trained on top of another is so without the same fold
+    starts = re.findall(r"errata train --base (\S+) --dataset \S+/sft/pref(\S*)\.json", text)
+    assert {(base, fold) for base, fold in starts} == {
+        (f"{SMOL}/tuned/self{fold}", fold) for fold in ("", ".fold1", ".fold2", ".fold3")
+    }
+
+
+def test_an_ablation_that_could_compare_nothing_is_refused_before_anything_is_asked(
+    planned: dict[str, Future[Dry]],
+) -> None:
+    dry = planned["nothing to compare"].result()
+    assert dry.status != 0
+    assert "round1_test_data.jsonl has an answer, so there is nothing to compare strategies on" in dry.text
+    assert "Set dataset.folds, or bring a labelled test file." in dry.text
 
 
 def test_shards_make_parts_and_a_job_that_gathers_them(planned: dict[str, Future[Dry]]) -> None:

@@ -10,8 +10,9 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
-from errata import distributed, strategies
+from errata import strategies
 from errata.errors import Faults
+from errata.llamafactory import setting_faults
 
 # Sections of strategies by name, of which a list of names does too.
 _STRATEGIES = ("strategies", "ablation")
@@ -111,7 +112,13 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     strategy = config["distributed"]["strategy"]
     if strategy != "ddp" and config["hardware"] == "cpu":
         yield f"distributed.strategy: {strategy} needs GPUs; with hardware cpu use ddp"
-    yield from distributed.contradictions(strategy, config["train"])
+    yield from (f"train.{fault}" for fault in setting_faults(config["train"], strategy))
+    for section in _STRATEGIES:
+        for name, settings in config[section].items():
+            # what is said for both stands in strategies
+            if section == "strategies" or name not in config["strategies"]:
+                faults = setting_faults(settings["train"], strategy)
+                yield from (f"{section}.{name}.train.{fault}" for fault in faults)
     budgets, bits = set(config["memory_budget_gib"]), {str(each) for each in config["quantize"]["bits"]}
     for unused in sorted(budgets - bits):
         yield f"memory_budget_gib.{unused}: quantize.bits has no {unused}"

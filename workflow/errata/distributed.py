@@ -74,15 +74,15 @@ def contradictions(strategy: str, settings: Mapping[str, Any]) -> Iterator[str]:
     """
     for name in sorted({"deepspeed", "fsdp", "fsdp_config"} & set(settings) - KEYS[strategy]):
         fitting = " or ".join(each for each, keys in KEYS.items() if name in keys)
-        yield f"train.{name}: only with distributed.strategy {fitting}, whose own value it takes the place of"
+        yield f"{name}: only with distributed.strategy {fitting}, whose own value it takes the place of"
     for name in ("deepspeed", "fsdp_config"):
         if isinstance(settings.get(name), str):
-            yield f"train.{name}: give the settings themselves; a file could change without a word"
+            yield f"{name}: give the settings themselves; a file could change without a word"
     # LLaMA-Factory refuses it too, but only when all GPUs are there
     if strategy in ("zero3", "fsdp") and settings.get("quantization_bit", 4) == 8:
-        yield f"train.quantization_bit: 8 bits cannot be sharded by {strategy}; use 4, null, or strategy ddp or zero2"
+        yield f"quantization_bit: 8 bits cannot be sharded by {strategy}; use 4, null, or strategy ddp or zero2"
     if strategy == "zero3" and settings.get("pure_bf16"):
-        yield "train.pure_bf16: not with distributed.strategy zero3"
+        yield "pure_bf16: not with distributed.strategy zero3"
 
 
 def settings(strategy: str, given: Mapping[str, Any], world: World, *, on_cpu: bool) -> dict[str, Any]:

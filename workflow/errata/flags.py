@@ -5,10 +5,10 @@ what they are: for Snakemake a changed command is a reason to make them anew.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from errata.held_out import trained_here
 from errata.plan import Plan, Wildcards
 from errata.strategies import BASE
 
@@ -75,7 +75,7 @@ class Told:
     def retry(self, wildcards: Wildcards) -> Flags:
         """How often and of what a model is asked again, and with which prompts."""
         generate, strategy = self.plan.config["generate"], self.plan.strategy(wildcards)
-        flags: Flags = ["--attempts", generate["attempts"], "--keep", self.plan.strategies.keep(strategy.name)]
+        flags: Flags = ["--attempts", generate["attempts"], "--keep", strategy.keep]
         flags += ["--hedging", generate["hedging"]]
         flags += ["--token-budget", generate["token_budget"]] if generate["token_budget"] else []
         flags += ["--time-budget", generate["time_budget"]] if generate["time_budget"] else []
@@ -111,7 +111,6 @@ class Told:
         return json.dumps({**self.plan.config["train"], **self.plan.strategy(wildcards).train}, sort_keys=True)
 
     def score(self, wildcards: Wildcards) -> Flags:
-        """A base model that was itself trained here has seen the training questions."""
-        source = self.plan.settings[wildcards.model]["source"] or ""
-        seen = wildcards.split == "train" and re.match(r"results/[^/]+/(tuned|quantized)/", source)
+        """A base model that was itself trained here has seen the training questions, whatever is left out later."""
+        seen = wildcards.split != "test" and trained_here(self.plan.settings, wildcards.model)
         return ["--held-out", "no"] if seen else []

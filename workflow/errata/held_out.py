@@ -1,8 +1,12 @@
-"""Which training problems are scored somewhere, so that nothing of them may be trained or calibrated on."""
+"""What is held out: training problems that are scored, of which nothing may be trained or calibrated on, and which base
+models have seen the training questions before."""
 
 import argparse
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from errata.leaks import by_text
 
@@ -30,3 +34,27 @@ def left_out(data: Path, held_out: Sequence[Path]) -> set[str]:
     if not scored:
         return set()
     return {id for text, ids in by_text(data).items() if text in scored for id in ids}
+
+
+def own_source(source: str | None) -> str | None:
+    """A source that is made here, as its path below the project; None for any other."""
+    path = os.path.relpath(source) if source else ""
+    return path if path.startswith("results/") else None
+
+
+def trained_here(models: Mapping[str, Mapping[str, Any]], model: str) -> bool:
+    """Whether a base model comes of a training of this workflow, and so has seen all the training questions.
+
+    Args:
+        models: settings by name, those that are only scored included.
+    """
+    seen = set()
+    while model in models and model not in seen:
+        seen.add(model)
+        found = re.match(r"results/([^/]+)/(\w+)", own_source(models[model]["source"]) or "")
+        if found is None:
+            return False
+        if found[2] != "base":
+            return True
+        model = found[1]
+    return False

@@ -187,8 +187,11 @@ class _Index:
         # of the last whole line
         self.end = 0
 
-    def load(self) -> bool:
+    def load(self, label: bytes = b"") -> bool:
         """Read the digests; whether the last line is whole. One that is torn off was never reported as finished.
+
+        Args:
+            label: stands in the lines that are wanted.
 
         Raises:
             UserError: a line is none of a journal.
@@ -202,7 +205,8 @@ class _Index:
                 try:
                     if not (line.startswith(_HEAD) and line.endswith(b"}\n")):
                         raise ValueError("no completion")
-                    self.where.setdefault(bytes.fromhex(line[_DIGEST].decode()), position)
+                    if label in line:
+                        self.where.setdefault(bytes.fromhex(line[_DIGEST].decode()), position)
                 except ValueError as error:
                     raise broken_line(self.path, number, error) from error
                 self.end = position = position + len(line)
@@ -229,8 +233,8 @@ class Journal:
     """An append-only file of finished completions, and a look at those that its siblings held when it was opened.
 
     Texts stay in the files. A line that a crash tore off is removed when the journal is opened. One process writes it
-    at a time; siblings (journals of the same step, of the whole or of parts, see `errata.parts`) are only read, also
-    while others write them.
+    at a time; siblings (journals that may hold the same requests, see `errata.parts`) are only read, also while others
+    write them.
 
     Args:
         path: the file; its folder is made.
@@ -257,10 +261,14 @@ class Journal:
                 self._cut()
             # the files stay open: one that is compacted meanwhile is still what it was
             self._indexes = [self._own]
+            label = json.dumps(self._label, ensure_ascii=False).encode()
             for sibling in siblings(path):
-                index = _Index(sibling, opened.enter_context(_readable(sibling)))
-                index.load()
-                self._indexes.append(index)
+                with ExitStack() as reading:
+                    index = _Index(sibling, reading.enter_context(_readable(sibling)))
+                    index.load(label)
+                    if index.where:
+                        self._indexes.append(index)
+                        opened.push(reading.pop_all())
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:

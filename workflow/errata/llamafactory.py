@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,23 +102,28 @@ def read_settings(text: str) -> dict[str, Any]:
 
 
 def check_settings(settings: Mapping[str, Any], strategy: str = "ddp") -> None:
-    """Refuse keys and values that the trainer would ignore, that are not to be chosen, or that contradict each other.
+    """Refuse what `setting_faults` finds, all at once.
+
+    Raises:
+        Faults: there is some.
+    """
+    if faults := [f"train.{fault}" for fault in setting_faults(settings, strategy)]:
+        raise Faults("train", faults, "Mend these keys in the configuration.")
+
+
+def setting_faults(settings: Mapping[str, Any], strategy: str = "ddp") -> Iterator[str]:
+    """Keys and values that the trainer would ignore, that are not to be chosen, or that contradict each other.
 
     Args:
         strategy: how several processes share a training.
-
-    Raises:
-        Faults: all of them at once.
     """
-    faults = [f"train.{key}: {REFUSED[key]}" for key in settings if key in REFUSED]
+    yield from (f"{key}: {REFUSED[key]}" for key in settings if key in REFUSED)
     for key, allowed in ALLOWED.items():
         value = settings.get(key, allowed[0])
         if value not in allowed:
             hint = " (the trainer calls bitsandbytes so)" if value == "bitsandbytes" else ""
-            faults.append(f"train.{key}: {value!r} is not {' or '.join(map(str, allowed))}{hint}")
-    faults += distributed.contradictions(strategy, settings)
-    if faults:
-        raise Faults("train", faults, "Mend these keys in the configuration.")
+            yield f"{key}: {value!r} is not {' or '.join(map(str, allowed))}{hint}"
+    yield from distributed.contradictions(strategy, settings)
 
 
 def to_yaml(configuration: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from errata.records import Problem, Question
 Item = TypeVar("Item")
 
 _NAME = re.compile(r"(?P<stem>.+?)(?:\.\d+-of-\d+)?(?P<suffix>\.[^.]+)")
+# Steps of which several jobs, of other strategies or of other splits, may ask a model the same.
+_ALIKE = re.compile(r"(retry|sample)-")
 
 
 class Part(NamedTuple):
@@ -73,16 +75,21 @@ def named(what: str, part: Part) -> str:
 
 
 def siblings(path: Path) -> list[Path]:
-    """The files of the other parts, and of the whole, beside the file of one: `a.2-of-4.jsonl` and `a.jsonl`.
+    """The files beside the one of a part in which the same requests may stand.
 
-    Files of another number of parts are siblings too.
+    Those of the other parts and of the whole: `a.2-of-4.jsonl` and `a.jsonl`, of another number of parts too; and all
+    of step retry, or of step sample, since strategies ask alike where they share a model and a prompt.
     """
-    own = _NAME.fullmatch(path.name)
+    own = _kin(path.name)
     if own is None or not path.parent.is_dir():
         return []
-    found = []
-    for other in sorted(path.parent.iterdir()):
-        name = _NAME.fullmatch(other.name)
-        if name and other.name != path.name and name.groups() == own.groups():
-            found.append(other)
-    return found
+    return [other for other in sorted(path.parent.iterdir()) if other.name != path.name and _kin(other.name) == own]
+
+
+def _kin(name: str) -> tuple[str, str] | None:
+    """What the names of siblings have in common; None where it is no journal's."""
+    found = _NAME.fullmatch(name)
+    if found is None or name.startswith("."):
+        return None
+    alike = _ALIKE.match(found["stem"])
+    return (alike[1] if alike else found["stem"]), found["suffix"]

@@ -6,12 +6,16 @@ alike share them; a strategy's rounds and folds are strategies of their own.
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from errata import devices
+from errata.held_out import own_source
 from errata.strategies import BASE, Strategies, Strategy, Variant
 
 SPLITS = ("train", "test")
+# What a method asks with, beside the prompt of the first answers.
+_PURPOSES = {"distill": ["distill"], "reflect": ["reflect", "conclude"]}
 
 
 class Wildcards(Protocol):
@@ -135,8 +139,8 @@ class Plan:
 
     def made_source(self, wildcards: Wildcards) -> list[str]:
         """A source that is made here."""
-        source: str = self.settings[wildcards.model]["source"] or ""
-        return [source] if source.startswith("results/") else []
+        source = own_source(self.settings[wildcards.model]["source"])
+        return [source] if source else []
 
     def served_as(self, wildcards: Wildcards) -> str:
         """How a variant was served, in words for the leaderboard."""
@@ -247,8 +251,12 @@ class Plan:
 
     def method_prompts(self, wildcards: Wildcards) -> list[str]:
         """The templates of a strategy's own prompts."""
-        purposes = {"distill": ["distill"], "reflect": ["reflect", "conclude"]}
-        return [self.prompt_file(purpose) for purpose in purposes.get(self.strategy(wildcards).method, [])]
+        return [self.prompt_file(purpose) for purpose in _PURPOSES.get(self.strategy(wildcards).method, [])]
+
+    def prompt_files(self) -> dict[str, Path]:
+        """All the templates that are used, by purpose."""
+        own = [purpose for strategy in self.strategies.values() for purpose in _PURPOSES.get(strategy.method, [])]
+        return {purpose: Path(self.prompt_file(purpose)) for purpose in ["answer", *own]}
 
     def may_be_empty(self, strategy: str) -> bool:
         """Whether it is no fault that there is nothing to train on: in a further round, or for the ablation alone."""

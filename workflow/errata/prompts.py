@@ -2,12 +2,13 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from errata.errors import UserError
+from errata.errors import Faults, UserError
 from errata.files import cannot_read
 from errata.records import Problem, Question
 
@@ -84,3 +85,22 @@ def read(path: Path, purpose: str = "answer") -> Template:
     if not text:
         raise UserError(f"{path}: is empty. Write into it what the model is to be asked.")
     return Template(text)
+
+
+def check(files: Mapping[str, Path]) -> None:
+    """Read templates for nothing but their faults.
+
+    Args:
+        files: by purpose.
+
+    Raises:
+        Faults: of all of them, at once.
+    """
+    faults = []
+    for purpose, path in files.items():
+        try:
+            read(path, purpose)
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise Faults("prompts", faults, "config/README.md says what a template holds.")

@@ -108,10 +108,18 @@ def in_order(config: dict[str, Any]) -> list[str]:
     return [name for name, strategy in strategies.items() if strategy.fold is None]
 
 
-def retries_of(config: dict[str, Any], strategy: str) -> str:
-    """Under which name the completions are that a strategy is trained on: several may share them."""
+class Source(NamedTuple):
+    """What a strategy is trained on: the name of its completions, which several may share, and who was asked for them."""
+
+    retries: str
+    asked: str
+
+
+def source_of(config: dict[str, Any], strategy: str) -> Source:
     strategies = known(config)
-    return strategies.retries(strategy) if strategies and strategy in strategies else strategy
+    if strategies and strategy in strategies:
+        return Source(strategies.retries(strategy), strategies[strategy].asked)
+    return Source(strategy, BASE)
 
 
 def budgets(config: dict[str, Any]) -> dict[int, float]:
@@ -123,7 +131,7 @@ def model_section(
     number: int,
     name: str,
     rows: Sequence[Row],
-    strategies: Mapping[str, str],
+    strategies: Mapping[str, Source],
     limits: dict[int, float],
     results: Path,
 ) -> Model:
@@ -132,17 +140,16 @@ def model_section(
     Args:
         number: makes ids of the section's figures unique.
         rows: all rows of the leaderboard.
-        strategies: in the order of the configuration, each with the name of its retries.
+        strategies: in the order of the configuration.
     """
     mine = [row for row in rows if row.score.model == name]
     folder = results / name
-    first_answers = _first_answers(folder)
     retries, no_retries, trainings = [], [], []
     for made in dict.fromkeys(strategies.values()):
         users = [strategy for strategy, source in strategies.items() if source == made]
-        path = folder / "retries" / f"{made}.jsonl"
+        path = folder / "retries" / f"{made.retries}.jsonl"
         if path.exists():
-            retries.append(read_retries(path, users, first_answers))
+            retries.append(read_retries(path, users, made.asked, _first_answers(folder, made.asked)))
         else:
             no_retries += users
     for place, strategy in enumerate(strategies):
@@ -190,9 +197,10 @@ def read_leaks(path: Path) -> list[str] | None:
         return list(dict.fromkeys(row["train_id"] for row in csv.DictReader(file)))
 
 
-def _first_answers(folder: Path) -> dict[Any, Answer]:
-    """The base model's answers to the training questions, which the retries refer to; empty if not there."""
-    for path in (folder / "answers" / "train.jsonl", folder / "scores" / BASE / "train.jsonl"):
+def _first_answers(folder: Path, asked: str) -> dict[Any, Answer]:
+    """The answers of a variant to the training questions, which its retries refer to; empty if not there."""
+    own = [folder / "answers" / "train.jsonl"] if asked == BASE else []
+    for path in (*own, folder / "scores" / asked / "train.jsonl"):
         if path.exists():
             return read_answers(path)
     return {}
@@ -208,7 +216,7 @@ def render(
 
     limits = budgets(config)
     names = list(dict.fromkeys(row.score.model for row in rows))
-    made = {strategy: retries_of(config, strategy) for strategy in strategies}
+    made = {strategy: source_of(config, strategy) for strategy in strategies}
     dataset = config.get("dataset") or {}
     jobs = provenance.jobs(results / "benchmarks")
     environment = Environment(

@@ -50,12 +50,14 @@ class Retries(NamedTuple):
 
     Attributes:
         strategies: that are trained on it.
+        asked: the variant whose first answers they go back to: `base`, or in a further round what the last one made.
         wrong_only: no question was answered right at first.
         solved_by: [n] counts the questions solved within n + 1 attempts.
         tokens: of all completions.
     """
 
     strategies: list[str]
+    asked: str
     questions: int
     wrong_only: bool
     outcomes: dict[str, int]
@@ -69,12 +71,13 @@ class Retries(NamedTuple):
         return ", ".join(self.strategies)
 
 
-def read_retries(path: Path, strategies: list[str], first_answers: dict[Key, Answer]) -> Retries:
+def read_retries(path: Path, strategies: list[str], asked: str, first_answers: dict[Key, Answer]) -> Retries:
     """Count a file of retries and pick the first examples of solved and of never-solved questions.
 
     Args:
         strategies: that are trained on it.
-        first_answers: the base model's answers to the same questions, which hold prompts and first completions.
+        asked: the variant that gave the first answers.
+        first_answers: these, which hold prompts and first completions.
 
     Raises:
         UserError: the file cannot be read.
@@ -98,7 +101,7 @@ def read_retries(path: Path, strategies: list[str], first_answers: dict[Key, Ans
             examples.append(_retried(row, first_answers.get(Key(str(row["id"]), row["question"]))))
     by_attempt = list(accumulate(solved_at[number] for number in range(1, attempts + 1)))
     ordered = {name: outcomes[name] for name in [*OUTCOMES, *sorted(outcomes.keys() - OUTCOMES.keys())]}
-    return Retries(strategies, outcomes.total(), wrong_only, ordered, by_attempt, tokens, solved, unsolved)
+    return Retries(strategies, asked, outcomes.total(), wrong_only, ordered, by_attempt, tokens, solved, unsolved)
 
 
 def _numbered(row: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
+from errata.held_out import trained_here
+
 METHODS = ("self", "distill", "reflect", "dpo")
 BASE = "base"
 # Not what a round, a fold, a quantized or a voted variant is called.
@@ -89,12 +91,16 @@ class Strategy:
         return "dpo" if self.method == "dpo" else "sft"
 
     @property
-    def asking(self) -> tuple[str | None, ...]:
-        """What completions are made by: strategies that agree in this share them. dpo takes those of self."""
+    def asking(self) -> tuple[str | int | None, ...]:
+        """What completions are made by: strategies that agree in this share them. dpo takes those of self.
+
+        One that keeps more asks for longer, and has a file of its own: what it needs is not to be charged to the
+        others. It finds in the journals what they have asked already.
+        """
         if self.method == "distill":
             # a teacher of its own does not change from round to round, but what was wrong at first does
-            return ("distill", self.teacher, self.questions, self.asked)
-        return ("self" if self.method == "dpo" else self.method, self.asked)
+            return ("distill", self.teacher, self.questions, self.asked, self.keep)
+        return ("self" if self.method == "dpo" else self.method, self.asked, self.keep)
 
 
 class Strategies(Mapping[str, Strategy]):
@@ -141,11 +147,6 @@ class Strategies(Mapping[str, Strategy]):
         wanted = self[name].asking
         return next(other for other, strategy in self._all.items() if strategy.asking == wanted)
 
-    def keep(self, name: str) -> int:
-        """How many different completions of a question are asked for: as many as any wants of those that share them."""
-        wanted = self[name].asking
-        return max(strategy.keep for strategy in self._all.values() if strategy.asking == wanted)
-
 
 def of_round(name: str, number: int) -> str:
     """What a round of a strategy is called."""
@@ -190,13 +191,18 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             if section == "ablation" and name in config["strategies"]:
                 if {**settings, "rounds": 0} != {**config["strategies"][name], "rounds": 0}:
                     yield f"{where}: strategies has one of this name; only `rounds` may be another here"
+                known += _rounds_of(name, settings)
                 continue
             yield from _faults(where, settings, config)
             start = settings["start_from"]
             if start is not None and start not in known:
                 hint = "it has to stand before this one" if start in defined else f"there are {', '.join(defined)}"
                 yield f"{where}.start_from: no strategy {start!r} yet; {hint}"
-            known.append(name)
+            known += _rounds_of(name, settings)
+
+
+def _rounds_of(name: str, settings: Mapping[str, Any]) -> list[str]:
+    return [of_round(name, number) for number in range(1, settings["rounds"] + 1)]
 
 
 def _faults(where: str, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
@@ -208,7 +214,13 @@ def _faults(where: str, settings: Mapping[str, Any], config: Mapping[str, Any]) 
             yield f"{where}.teacher: only method distill has one"
         if settings["questions"] != "wrong":
             yield f"{where}.questions: only method distill has the choice"
-    elif settings["teacher"] and settings["teacher"] not in {**config["models"], **config["baselines"]}:
-        yield f"{where}.teacher: no model {settings['teacher']!r} in models or baselines"
+    elif teacher := settings["teacher"]:
+        models = {**config["models"], **config["baselines"]}
+        if teacher not in models:
+            yield f"{where}.teacher: no model {teacher!r} in models or baselines"
+        elif config["dataset"]["folds"] and trained_here(models, teacher):
+            yield f"{where}.teacher: {teacher} was trained on every fold; with dataset.folds take another"
+    if method != "dpo" and settings["pairs"] != 1:
+        yield f"{where}.pairs: only method dpo is trained on pairs"
     if method == "dpo" and settings["replay"]:
         yield f"{where}.replay: dpo is trained on pairs, and a first-right question has no wrong completion"

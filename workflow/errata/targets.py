@@ -1,7 +1,10 @@
 """What a run is for: the variants of each model that are made and scored, as far as there is something to train on."""
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
+from errata.errors import UserError
+from errata.files import read_jsonl
 from errata.plan import Plan, Wildcards
 from errata.strategies import BASE, Variant, of_round
 
@@ -87,11 +90,32 @@ class Targets:
         return [(model, name) for model in self.plan.trained for name in self.trained(model, self.plan.strategies.full)]
 
     def compared(self, _: Wildcards) -> list[str]:
-        """The scores of the ablation: of every strategy on questions that no training has seen."""
-        strategies = self.plan.strategies
+        """The scores of the ablation: of every strategy on questions that no training has seen.
+
+        Raises:
+            UserError: nothing can be trained, or nothing of it could be scored.
+        """
+        strategies, test = self.plan.strategies, Path(self.plan.config["dataset"]["test"])
+        if not self.plan.trained:
+            raise UserError(
+                "ablation: no model has a `source`, so none can be trained. An endpoint can only be scored."
+            )
+        if not strategies.folds and not _has_answers(test):
+            raise UserError(
+                f"ablation: no question of {test} has an answer, so there is nothing to compare strategies on. "
+                "Set dataset.folds, or bring a labelled test file."
+            )
         split = "folds" if strategies.folds else "test"
         return [
             f"results/{model}/scores/{variant}/{split}.json"
             for model in self.plan.trained
             for variant in [BASE, *self.trained(model, strategies.compared, strategies.folds)]
         ]
+
+
+def _has_answers(data: Path) -> bool:
+    """Whether a question of a raw data file has one; what cannot be read is for step fix to tell."""
+    try:
+        return any(question.get("answer") for row in read_jsonl(data) for question in row["questions"])
+    except (UserError, AttributeError, KeyError, TypeError):
+        return True

@@ -26,7 +26,7 @@ shell.prefix(
     f"export PYTHONPATH={shlex.quote(PACKAGE)}; "
 )
 
-from errata import hooks
+from errata import hooks, prompts
 from errata.config import validated
 from errata.errors import UserError
 from errata.files import read_json
@@ -42,13 +42,14 @@ try:
         ", ".join(map(str, workflow.configfiles)) or "configuration",
         overrides=workflow.config_settings.config,
     )
+    # Which models and files a job is about, what it is told of the configuration, and what there is to make.
+    PLAN = Plan(CONFIG)
+    TOLD = Told(PLAN)
+    TARGETS = Targets(PLAN, lambda model, strategy: len(training_rows(model, strategy)))
+    prompts.check(PLAN.prompt_files())
 except UserError as error:
     raise WorkflowError(str(error))
 
-# Which models and files a job is about, what it is told of the configuration, and what there is to make.
-PLAN = Plan(CONFIG)
-TOLD = Told(PLAN)
-TARGETS = Targets(PLAN, lambda model, strategy: len(training_rows(model, strategy)))
 SHARDS = PLAN.shards
 ASKING_THREADS = PLAN.asking_threads(os.cpu_count())
 # What only needs the standard library runs in the Python that runs Snakemake: a function of the prefix, so that another
