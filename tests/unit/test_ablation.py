@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_run import Run, strategy
+from made_up_run import Run, strategy, write_lines
 
 from errata.__main__ import main
 
@@ -40,9 +40,18 @@ class Ablation(Run):
         self.write(folder / "adapter" / name / "all_results.json", {"train_runtime": seconds})
         self.write(folder / "adapter" / name / "trainer_state.json", {"global_step": steps})
 
-    def asked(self, name: str, solved: int, prompts: int, completions: int) -> None:
+    def ran(self, name: str, *runs: tuple[str, float, bool]) -> None:
+        """The runs of a training: why each ended, its seconds, and whether there were more."""
+        rows = [
+            {"start": 5 * place, "why": why, "seconds": seconds, "at_least": at_least}
+            for place, (why, seconds, at_least) in enumerate(runs)
+        ]
+        write_lines(self.results / MODEL / "adapter" / name / "runs.jsonl", rows)
+
+    def asked(self, name: str, solved: int, prompts: int, completions: int, cancelled: int = 0) -> None:
         """What asking for a strategy's completions leaves."""
-        summary = {"solved": solved, "prompt_tokens": prompts, "completion_tokens": completions}
+        tokens = {"prompt_tokens": prompts, "completion_tokens": completions, "cancelled_tokens": cancelled}
+        summary = {"solved": solved, **tokens}
         self.write(self.results / MODEL / "retries" / f"{name}.summary.json", summary)
 
     def write(self, path: Path, value: Any) -> None:
@@ -121,6 +130,8 @@ def test_what_strategies_cost_and_came_to(tmp_path: Path) -> None:
         "completions, at most 96 tokens a completion. Training: learning_rate 0.0005, num_train_epochs 2. What a "
         "strategy starts from is in its tokens and its training time"
     )
+    assert "cancelled" not in page[10]
+    assert "at least" not in page[6]
 
 
 def test_of_folds_the_mean_of_the_trainings_is_shown(tmp_path: Path) -> None:
@@ -138,7 +149,19 @@ def test_of_folds_the_mean_of_the_trainings_is_shown(tmp_path: Path) -> None:
         "31.5",
         "6.5",
     ]
-    assert page[0].startswith(f"{MODEL}: every training question, by a model trained without its fold (2 folds);")
+    assert page[0] == (
+        f"{MODEL}: every training question, by a model trained without its fold (2 folds). Solved and tokens count "
+        "what was asked about all training questions, once for all folds; rows, training and steps are those of one "
+        "training, the mean of 2, each without its fold."
+    )
+    run.score("self-round2", "folds", right(0, 1))
+    for fold in (1, 2):
+        run.asked(f"self-round2.fold{fold}", 2 * fold, 90, 40 * fold)
+        answered = {"prompt_tokens": 100, "completion_tokens": 50}
+        run.write(run.results / MODEL / "scores" / f"self.fold{fold}" / "train.summary.json", answered)
+    rows, page = run.table()
+    assert [rows[2][name] for name in ("solved", "completion_tokens")] == ["3", "4110"], "the mean of 4090 and 4130"
+    assert "A further round asks the model of each fold about all training questions" in page[0]
 
 
 def test_several_models_each_have_a_table_and_what_is_missing_a_dash(tmp_path: Path) -> None:
@@ -149,8 +172,10 @@ def test_several_models_each_have_a_table_and_what_is_missing_a_dash(tmp_path: P
     rows, page = run.table("large", "small")
     assert [row["model"] for row in rows] == ["large", "large", "small", "small"]
     assert [line for line in page if line.startswith(("large", "small"))] == [
-        f"{model}: split train, **not held out** from the training of distill." for model in ("large", "small")
+        f"{model}: split train, **not held out** from the training of distill; differences are of held-out rows alone."
+        for model in ("large", "small")
     ]
+    assert {row["p_base"] for row in rows} == {""}
     distilled = [line for line in page if line.startswith("| distill")]
     assert all("| – | – | – | – | – | – | 5.0 %" in line for line in distilled)
 
@@ -170,6 +195,86 @@ def test_a_strategy_that_had_nothing_to_train_on_is_told_with_what_it_cost(tmp_p
     (told,) = [line for line in page if line.startswith("| distill")]
     assert "| 0 | 0 | 500 | 700 |" in told
     assert "nothing to train on" in told
+
+
+def test_what_cannot_start_is_told_and_what_an_earlier_run_left_is_not(tmp_path: Path) -> None:
+    run = Ablation(tmp_path)
+    run.config["strategies"] = {"self": strategy("self", rounds=4)}
+    run.config["ablation"] |= {"prefer": strategy("dpo", start_from="distill", rounds=2)}
+    run.config["ablation"]["again"] = strategy("dpo", start_from="prefer")
+    run.score("base", "test", right(0))
+    run.score("self", "test", right(0, 1))
+    for name in ("distill", "self-round2", "self-round3", "self-round4", "prefer-round2"):
+        run.write(run.results / MODEL / f"sft/{name}.json", [])
+    rows, page = run.table()
+    # round 2 had nothing, so that no further one was reached: their sets are of another run
+    assert [row["strategy"] for row in rows] == ["base", "self", "self-round2", "distill", "prefer", "again"]
+    why = {line.split("|")[1].strip(): line.split("|")[9].strip() for line in page if line.startswith("| ")}
+    assert [why[name] for name in ("self-round2", "distill")] == ["nothing to train on"] * 2
+    assert [why[name] for name in ("prefer", "again")] == ["nothing to start from"] * 2
+
+
+def test_training_time_is_that_of_all_runs_and_cancelled_tokens_are_told(tmp_path: Path) -> None:
+    run = Ablation(tmp_path)
+    for name in ("base", "self", "distill", "prefer"):
+        run.score(name, "test", right(0))
+    run.asked("self", 30, 9000, 4000, cancelled=1234)
+    run.asked("distill", 30, 9000, 5000)
+    for name in ("self", "distill", "prefer"):
+        run.made(name, 30, 10.0, 16)
+    run.ran("self", ("deadline", 50.0, False), ("finished", 10.0, False))
+    run.ran("prefer", ("", 20.0, True), ("finished", 10.0, False))
+    rows, page = run.table()
+    assert [(row["train_seconds"], row["train_at_least"]) for row in rows] == [
+        ("", ""),
+        ("60", "False"),
+        ("10", "False"),  # made by an earlier version
+        ("90", "True"),
+    ]
+    assert [row["cancelled_tokens"] for row in rows] == ["", "1234", "0", "1234"]
+    assert "| 4,000 + about 1,234 cancelled | 9,000 | 1 min 00 s |" in page[5]
+    assert "| 5,000 | 9,000 | 10 s |" in page[6]
+    assert "| at least 1 min 30 s |" in page[7]
+    assert "At least so long:" in page[9]
+    assert "What cancelled attempts had cost is an estimate" in page[9]
+
+
+@pytest.mark.parametrize(
+    ("strategies", "wanted"),
+    [
+        ({"mine": "self", "other": "self"}, "mine"),
+        ({"mine": "self", "self": "self"}, "self"),
+        ({"self": "distill", "mine": "self"}, "mine"),
+        ({"self": "distill"}, None),
+    ],
+)
+def test_the_others_are_compared_with_a_strategy_of_method_self(
+    tmp_path: Path, strategies: dict[str, str], wanted: str | None
+) -> None:
+    run = Ablation(tmp_path)
+    run.config["strategies"] = {name: strategy(method) for name, method in strategies.items()}
+    run.config["ablation"] = {"more": strategy("reflect")}
+    run.score("base", "test", right(0))
+    for name in (*strategies, "more"):
+        run.score(name, "test", right(0, 1))
+    rows, page = run.table()
+    compared = {row["strategy"] for row in rows if wanted and row[f"p_{wanted}"]}
+    assert compared == ({*strategies, "more"} - {wanted} if wanted else set())
+    assert [name for name in rows[0] if name.startswith("p_")] == ["p_base", *([f"p_{wanted}"] if wanted else [])]
+    titles = ["accuracy", "against base", *([f"against {wanted}"] if wanted else [])]
+    assert page[2].endswith(f"| {' | '.join(titles)} |")
+    assert len({line.count("|") for line in page[2 : 6 + len(strategies)]}) == 1
+
+
+def test_without_an_answer_there_is_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Ablation(tmp_path)
+    for name in ("base", "self"):
+        run.score(name, "test", right(), labelled=False)
+    with pytest.raises(AssertionError):
+        run.table()
+    assert "no question of test has an answer, so there is nothing to compare; set dataset.folds" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_configuration_without_its_defaults_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,8 +73,32 @@ def test_one_split_is_enough_and_one_that_was_trained_on_is_marked(tmp_path: Pat
     path.write_text(path.read_text().replace('"held_out": true', '"held_out": false'))
     rows, page = table(run)
     assert (rows[0]["test_correct"], rows[0]["train_held_out"]) == ("", "False")
-    assert "9 of 20** † | – | is the best" in page[2]
-    assert page[4].endswith("† The model was trained on questions of this split.")
+    assert "9 of 20 † | – | – |" in page[2]
+    assert "No row of train is held out, so none is called best." in page[4]
+    told = (
+        "† The model was trained on questions of this split; on train such a one is neither called best nor compared."
+    )
+    assert page[4].endswith(told)
+
+
+def test_the_best_is_one_that_was_not_trained_on_the_questions(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for model, train, test in (("tiny", 5, 4), ("tuned", 19, 18), ("large", 15, 12)):
+        run.score("base", "train", right(train), model=model)
+        run.score("base", "test", right(test), model=model)
+    for path in run.scores[2:4]:
+        path.write_text(path.read_text().replace('"held_out": true', '"held_out": false'))
+    rows, page = table(run)
+    assert [row["best"] for row in rows] == ["large", "", ""]
+    assert "18 of 20 † | – |" in page[3]
+    assert "12 of 20** | is the best |" in page[4]
+    assert "Best on test: large. Significantly different from it: tiny. It was picked" in page[6]
+    assert "on test such a one is neither called best nor compared" in page[6]
+    # on the other split it was trained on, here it takes part
+    run.scores[3].write_text(run.scores[3].read_text().replace('"held_out": false', '"held_out": true'))
+    rows, page = table(run)
+    assert [row["best"] for row in rows] == ["tuned", "", "tuned"]
+    assert page[6].endswith("† The model was trained on questions of this split.")
 
 
 def test_what_is_no_base_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trainers
 from trainers import fake_launch
 
 from errata import continuation, train, training_run
-from errata.continuation import KILLS, Deadline, Runs, alone, job_deadline
+from errata.continuation import KILLS, Deadline, Runs, Spent, alone, job_deadline
 from errata.errors import UserError
 
 JOB = {"SLURM_JOB_ID": "77", "SLURM_JOB_END_TIME": "10000"}
@@ -75,8 +76,28 @@ def test_killed_again_and_again_at_the_same_step(tmp_path: Path) -> None:
     for _ in range(5):
         runs = Runs(path)
         runs.begin(30)
-        runs.end(30, continuation.FAILED)  # it said why: the user has seen it
+        runs.end(30, continuation.FAILED, Spent(1.0))  # it said why: the user has seen it
     assert [json.loads(line)["why"] for line in path.read_text().splitlines()] == [""] * 4 + ["failed"] * 5
+
+
+def test_runs_add_up_and_what_is_not_known_of_them_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    assert Runs(path).spent == Spent(0.0, at_least=True)
+    for start, spent in ((0, Spent(20.0)), (2, Spent(30.5))):
+        runs = Runs(path)
+        runs.begin(start)
+        runs.end(start + 2, continuation.TERMINATED, spent)
+    assert Runs(path).spent == Spent(50.5)
+    Runs(path).begin(4)
+    assert Runs(path).spent == Spent(50.5, at_least=True), "nobody has said yet what it spent"
+    Runs(path).settle(lambda start: Spent(3.0 + start, at_least=True))
+    Runs(path).settle(lambda _: Spent(99.0))  # it is known: by now the log may be cut
+    assert Runs(path).spent == Spent(57.5, at_least=True)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[1])
+    assert Runs(path).spent == Spent(30.5, at_least=True), "the line of the first run was deleted"
+    path.write_text('{"start": 0, "end": 3, "why": "finished"}\n')
+    assert Runs(path).spent == Spent(0.0, at_least=True), "an earlier version did not note it"
 
 
 def hold(work: str, ready: str) -> None:
@@ -175,6 +196,45 @@ def test_sigterm_saves_a_checkpoint_and_the_next_run_goes_on(
     training.run()
     assert (training.output / "adapter_model.safetensors").exists()
     assert not training.work.exists()
+
+
+def test_the_finished_adapter_says_how_long_all_its_runs_took(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as the trainer does it: its clock starts anew in every process
+    clock = '"elapsed_time": f"0:00:{10 * (step - max(done, default=0))}"'
+    monkeypatch.setattr(trainers, "TRAINER", trainers.TRAINER.replace('"remaining_time": "0:00:01"', clock))
+    monkeypatch.setenv("STEPS", "4")
+    monkeypatch.setenv("HANG_AFTER", "2")
+    thread = signalled(lambda: training.steps() == 2)
+    with pytest.raises(SystemExit):
+        training.run()
+    thread.join()
+    assert Runs(training.work / "runs.jsonl").spent == Spent(20.0), "it stopped in order: all is known"
+    # the next one is killed outright, after a line of the log and before a checkpoint
+    Runs(training.work / "runs.jsonl").begin(2)
+    (training.work / "stopped.json").unlink()
+    with (training.work / "output" / "trainer_log.jsonl").open("a") as log:
+        log.write('{"current_steps": 3, "elapsed_time": "0:00:07"}\n{"current_st')
+    monkeypatch.setenv("HANG_AFTER", "3")
+    monkeypatch.setenv("LOADING", "60")
+    log_of_all = training.work / "train.log"
+    thread = signalled(lambda: log_of_all.exists() and "resumed from 2" in log_of_all.read_text())
+    with pytest.raises(SystemExit):
+        training.run(grace=0.3)
+    thread.join()
+    monkeypatch.delenv("LOADING")
+    monkeypatch.delenv("HANG_AFTER")
+    training.run()
+    runs = [json.loads(line) for line in (training.output / "runs.jsonl").read_text().splitlines()]
+    told = [(row["why"], row["seconds"], row["at_least"]) for row in runs]
+    assert told == [
+        ("terminated", 20.0, False),
+        ("", 7.0, True),
+        ("terminated", 0.0, False),  # it was still loading the model
+        ("finished", 20.0, False),
+    ]
+    assert Runs(training.output / "runs.jsonl").spent == Spent(47.0, at_least=True)
 
 
 @pytest.mark.parametrize("where", ["loading", "deaf"])

@@ -154,6 +154,7 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
         solved_by_attempt=[1, 0],
         completion_tokens=100,
         cached_tokens=None,
+        cancelled_tokens=30,
         tokens_per_solved=100.0,
         requests=8,
         wall_seconds=10.0,
@@ -167,6 +168,7 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
         "solved_by_attempt": [0, 2],
         "completion_tokens": 50,
         "cached_tokens": 7,
+        "cancelled_tokens": 12,
         "wall_seconds": 35.0,
         "saturated": 0.5,
         "asked_seconds": 30.0,
@@ -176,6 +178,7 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
     third = first | {
         "part": "3/3",
         **{"questions": 0, "solved": 0, "solved_by_attempt": [0, 0], "completion_tokens": 0, "tokens_per_solved": None},
+        "cancelled_tokens": 0,
         **{"requests": 0, "wall_seconds": 0, "saturated": None, "asked_seconds": 0.0, "runs": []},
     }
     assert combined([first, second, third]) == {
@@ -188,6 +191,7 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
         "solved": 3,
         "solved_by_attempt": [1, 2],
         "cached_tokens": 7,
+        "cancelled_tokens": 42,
         "tokens_per_solved": 50.0,
         "server_seconds": 45.0,
         "parts": [
@@ -196,6 +200,8 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
             for each in (first, second, third)
         ],
     }
+    older = {name: value for name, value in first.items() if name != "cancelled_tokens"}
+    assert combined([older, second])["cancelled_tokens"] == 12, "an earlier version did not tell"
     nobody = combined([third, third])
     assert (nobody["tokens_per_solved"], nobody["saturated"], nobody["cached_tokens"]) == (None, None, None)
 
@@ -232,3 +238,13 @@ def test_siblings_are_the_same_steps_files_of_any_number_of_parts(tmp_path: Path
     for name in of_train:
         assert {path.name for path in siblings(tmp_path / name)} == set(of_train) - {name}
     assert siblings(tmp_path / "nowhere" / "answer.jsonl") == []
+
+
+def test_retries_of_all_strategies_are_siblings_and_so_are_samples(tmp_path: Path) -> None:
+    retries = ["retry-self.jsonl", "retry-self-round2.jsonl", "retry-distill.fold1.2-of-4.jsonl"]
+    samples = ["sample-base-train.jsonl", "sample-base-folds.1-of-2.jsonl"]
+    for name in [*retries, *samples, "answer-base-train.jsonl", ".retry-self.jsonl.x1"]:
+        (tmp_path / name).touch()
+    for alike in (retries, samples):
+        for name in alike:
+            assert {path.name for path in siblings(tmp_path / name)} == set(alike) - {name}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trainers import fake_launch
 
 from errata import llamafactory, train, training_run
+from errata.continuation import Spent
 from errata.distributed import World
 from errata.errors import Faults, UserError
 from errata.train import Launch
@@ -175,6 +176,22 @@ def test_log_is_cut_to_the_checkpoint(tmp_path: Path) -> None:
     training_run.cut_log(tmp_path / "none", 4)
 
 
+def test_seconds_are_those_of_the_steps_of_the_last_run(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    output.mkdir()
+    log = output / "trainer_log.jsonl"
+    lines = [(2, "0:05:00"), (4, "0:00:09"), (6, "1 day, 2:00:05")]
+    log.write_text("".join(f'{{"current_steps": {step}, "elapsed_time": "{text}"}}\n' for step, text in lines))
+    assert training_run.spent(tmp_path, 0) == Spent(0.0), "it never came to a step"
+    (tmp_path / "training").touch()
+    assert training_run.spent(tmp_path, 2) == Spent(26 * 3600.0 + 5, at_least=True)
+    (tmp_path / "stopped.json").write_text('{"step": 6, "total": 8}')
+    assert training_run.spent(tmp_path, 2) == Spent(26 * 3600.0 + 5)
+    assert training_run.spent(tmp_path, 6) == Spent(0.0, at_least=True), "steps were made, but none is in the log"
+    (output / "all_results.json").write_text('{"train_runtime": 77.125}')
+    assert training_run.spent(tmp_path, 2, finished=True) == Spent(77.125)
+
+
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base"
@@ -246,6 +263,7 @@ class TestTraining:
         assert sorted(path.name for path in output.iterdir()) == [
             "adapter_config.json",
             "adapter_model.safetensors",
+            "runs.jsonl",
             "tokenizer.json",
             "train.yaml",
             "trainer_log.jsonl",

@@ -129,6 +129,9 @@ def test_the_last_question_gets_attempts_side_by_side_and_the_losers_are_cancell
     # all the slow ones, and the server knows of it
     assert len([closed for closed in server.closed() if closed["prompt"] == "[hard]"]) == len(sent) - 2
     assert done.summary["cancelled"] >= len(sent) - 2
+    # they ran for longer than a usual completion takes, so that they count as one each
+    each = done.summary["completion_tokens"] / done.summary["attempts"]
+    assert 0.5 * each <= done.summary["cancelled_tokens"] <= done.summary["cancelled"] * 1.5 * each
     # an easy one may have been asked twice at the same moment, but what was cancelled is no attempt
     assert 42 <= done.summary["attempts"] == len(read_jsonl(asking.journal)) <= 42 + 7
     # a solved question gets no further attempt, whoever asks
@@ -136,6 +139,8 @@ def test_the_last_question_gets_attempts_side_by_side_and_the_losers_are_cancell
     again = asking.retry(server.base_url, concurrency=8, attempts=6)
     assert again.rows == done.rows
     assert len(server.seen()) == before
+    assert again.summary["cancelled_tokens"] == 0, "it is of one run"
+    assert again.summary["completion_tokens"] == done.summary["completion_tokens"]
 
 
 def test_without_hedging_no_question_has_two_attempts_under_way(asking: Asking, scripted: Start) -> None:
@@ -148,7 +153,7 @@ def test_without_hedging_no_question_has_two_attempts_under_way(asking: Asking, 
     done = asking.retry(server.base_url, concurrency=16, attempts=4, hedging=0)
     assert [len(row["attempts"]) for row in done.rows] == [1, 2, 3, 4] * 3
     assert {request["of_this_prompt"] for request in server.seen()} == {1}
-    assert (done.summary["cancelled"], server.closed()) == (0, [])
+    assert (done.summary["cancelled"], done.summary["cancelled_tokens"], server.closed()) == (0, 0, [])
     assert len(server.seen()) == done.summary["requests"] == 30
 
 

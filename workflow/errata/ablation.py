@@ -2,10 +2,11 @@
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+from errata.continuation import RUNS, Runs, Spent
 from errata.errors import UserError
 from errata.files import read_json, write_text
 from errata.leaderboard import Comparison, Row, collect, compare
@@ -13,8 +14,7 @@ from errata.provenance import duration
 from errata.strategies import BASE, Strategies, Strategy, Variant
 from errata.tables import DASH, JUDGED, accuracy, difference, markdown, number, read_config, write_csv
 
-REFERENCE = "self"
-"""The strategy that the others are compared with, beside the base."""
+SELF = "self"
 COLUMNS = {
     "strategy": "left",
     "how its data is made": "left",
@@ -26,33 +26,56 @@ COLUMNS = {
     "steps": "right",
     "accuracy": "left",
     "against base": "left",
-    f"against {REFERENCE}": "left",
 }
+# What is said in place of an accuracy.
+EMPTY, NO_START = "nothing to train on", "nothing to start from"
 # Of the training's settings those that change nothing that is learned.
 _ASIDE = {"logging_steps", "save_steps", "eval_steps", "eval_strategy", "save_total_limit", "plot_loss"}
 
 
 class Made(NamedTuple):
-    """What a strategy's training was made of; None where it is not known.
+    """What a strategy's training was made of; None where it is not known. Of several, one a fold, it is their mean.
 
     Attributes:
-        solved: questions with a completion that may be trained on.
+        solved: questions with a completion that may be trained on, of all that were asked again.
         rows: of the training set.
         prompt_tokens: of all attempts, those of what the strategy builds on included.
         completion_tokens: likewise.
-        train_seconds: of the trainer's own, what it builds on included.
+        cancelled_tokens: likewise, but of attempts that were cancelled, which `completion_tokens` does not hold: an
+            estimate, and of the last run of each asking alone.
+        train_seconds: in which the trainer made steps, what the strategy builds on included, and all runs of a training
+            that was interrupted. Loading the model does not count. Of an adapter that does not say what its runs were,
+            those of the last one.
+        train_at_least: there were more: a run failed or was killed, and nobody knows how long after its last line in
+            the trainer's log.
     """
 
     solved: float | None = None
     rows: float | None = None
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
+    cancelled_tokens: float | None = None
     train_seconds: float | None = None
+    train_at_least: bool | None = None
     steps: float | None = None
+
+    @classmethod
+    def mean(cls, several: Sequence[Self]) -> Self:
+        at_least = any(each.train_at_least for each in several)
+        figures = cls._make(map(_mean, zip(*several, strict=True)))
+        return figures._replace(train_at_least=None if figures.train_seconds is None else at_least)
 
 
 class Line(NamedTuple):
-    """A row of the table. `row` is None of a strategy that had nothing to train on; `strategy` is None of the base."""
+    """A row of the table.
+
+    Attributes:
+        row: None of a strategy that was not trained.
+        strategy: None of the base.
+        to_base: None also where either was trained on the questions.
+        to_reference: likewise.
+        untrained: why it was not trained, `EMPTY` or `NO_START`.
+    """
 
     model: str
     split: str
@@ -60,7 +83,9 @@ class Line(NamedTuple):
     row: Row | None
     strategy: Strategy | None
     made: Made
-    to_self: Comparison | None = None
+    to_base: Comparison | None = None
+    to_reference: Comparison | None = None
+    untrained: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +110,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write both tables.
 
     Raises:
-        UserError: a file cannot be read, or the configuration lacks what the workflow fills in.
+        UserError: a file cannot be read, the configuration lacks what the workflow fills in, or no question that was
+            scored has an answer.
     """
     config = read_config(arguments.config)
     try:
@@ -98,34 +124,81 @@ def run(arguments: argparse.Namespace) -> None:
     rows = [row for row in collect(arguments.scores, order) if row.variant == Variant(row.variant.made)]
     rows = [row for row in rows if row.score.model in arguments.model]
     rows.sort(key=lambda row: arguments.model.index(row.score.model))
-    lines = [line(row, rows, strategies, arguments.results / row.score.model) for row in rows]
-    if not lines:
+    if not rows:
         raise UserError("--scores: no score of these models is of a base or of a strategy.")
+    if not any(row.score.questions for row in rows):
+        splits = " and ".join(dict.fromkeys(row.score.split for row in rows))
+        raise UserError(
+            f"no question of {splits} has an answer, so there is nothing to compare; set dataset.folds or bring a "
+            "labelled test file."
+        )
+    lines = [line(row, rows, strategies, arguments.results / row.score.model) for row in rows]
     for model, split in dict.fromkeys((each.model, each.split) for each in lines):
         scored = {each.name for each in lines if (each.model, each.split) == (model, split)}
-        for name in order:
-            if name not in scored and _is_empty(arguments.results / model, name, split, strategies):
-                made = _made(arguments.results / model, strategies, name)._replace(rows=0)
-                lines.append(Line(model, split, name, None, strategies[name], made))
+        lines += untrained(model, split, scored, strategies, arguments.results / model)
     places = [BASE, *order]
     lines.sort(key=lambda each: (arguments.model.index(each.model), places.index(each.name)))
     write_csv(arguments.output, [_figures(each, strategies) for each in lines])
     write_text(arguments.markdown, page(lines, config, strategies))
 
 
+def reference(strategies: Strategies) -> str | None:
+    """The strategy that the others are compared with, beside the base: the one called `self`, if that is its method
+    too, else the first of that method, if there is any.
+    """
+    found = [name for name, strategy in strategies.items() if strategy.method == SELF]
+    return SELF if SELF in found else next(iter(found), None)
+
+
 def line(row: Row, rows: Iterable[Row], strategies: Strategies, folder: Path) -> Line:
     """A row of the table with all that is known of it."""
-    score, name = row.score, row.variant.made
-    beside = [each for each in rows if (each.score.model, each.score.split) == (score.model, score.split)]
-    reference = next((each for each in beside if each.score.variant == REFERENCE), None)
-    to_self = (
-        compare(row.answers, reference.answers, REFERENCE) if reference and name not in (BASE, REFERENCE) else None
+    score, name, compared = row.score, row.variant.made, reference(strategies)
+    beside = {
+        each.score.variant: each for each in rows if (each.score.model, each.score.split) == (score.model, score.split)
+    }
+    trained = name in strategies
+    return Line(
+        score.model,
+        score.split,
+        name,
+        row,
+        strategies[name] if trained else None,
+        _made(folder, strategies, name, score.split) if trained else Made(),
+        _against(row, beside.get(BASE)),
+        _against(row, beside.get(compared)) if compared and name != BASE else None,
     )
-    if name not in strategies:
-        return Line(score.model, score.split, name, row, None, Made(), to_self)
-    all_made = [_made(folder, strategies, each) for each in _trainings(name, score.split, strategies)]
-    made = Made(*map(_mean, zip(*all_made, strict=True)))
-    return Line(score.model, score.split, name, row, strategies[name], made, to_self)
+
+
+def _against(row: Row, other: Row | None) -> Comparison | None:
+    """A comparison of what no training has seen: else it would say who remembers, not who knows."""
+    if other is None or other is row or not (row.score.held_out and other.score.held_out):
+        return None
+    return compare(row.answers, other.answers, other.score.variant)
+
+
+def untrained(model: str, split: str, scored: Container[str], strategies: Strategies, folder: Path) -> Iterator[Line]:
+    """Rows of strategies that were not trained, for want of rows or of a model to start from; not of rounds that were
+    never reached.
+
+    Args:
+        scored: the strategies that were.
+    """
+
+    def empty(name: str) -> bool:
+        return any(_rows(folder / "sft" / f"{each}.json") == 0 for each in _trainings(name, split, strategies))
+
+    def there_is(name: str) -> bool:
+        start = strategies[name].start_from
+        return name in scored or ((start is None or there_is(start)) and not empty(name))
+
+    for name, strategy in strategies.items():
+        if strategy.fold is not None or there_is(name):
+            continue
+        # what an earlier run has left of a round that is not reached any more does not count
+        started = strategy.start_from is None or there_is(strategy.start_from)
+        if started or strategy.round == 1:
+            made = _made(folder, strategies, name, split)
+            yield Line(model, split, name, None, strategy, made, untrained=EMPTY if started else NO_START)
 
 
 def _trainings(name: str, split: str, strategies: Strategies) -> list[str]:
@@ -135,30 +208,40 @@ def _trainings(name: str, split: str, strategies: Strategies) -> list[str]:
     return [Variant(name).of_fold(fold).made for fold in range(1, strategies.folds + 1)]
 
 
-def _is_empty(folder: Path, name: str, split: str, strategies: Strategies) -> bool:
-    """Whether a strategy had nothing to train on, which its set says; a round that was never reached has no set."""
-    return any(_rows(folder / "sft" / f"{each}.json") == 0 for each in _trainings(name, split, strategies))
+def _made(folder: Path, strategies: Strategies, name: str, split: str) -> Made:
+    """What a strategy was made of, where its models are scored on a split."""
+    return Made.mean([_made_once(folder, strategies, each) for each in _trainings(name, split, strategies)])
 
 
-def _made(folder: Path, strategies: Strategies, name: str) -> Made:
+def _made_once(folder: Path, strategies: Strategies, name: str) -> Made:
     """Of one training."""
     chain = [name]
     while (before := strategies[chain[-1]].start_from) is not None:
         chain.append(before)
     # what several have made together was made once
-    summaries = [folder / "retries" / f"{made}.summary.json" for made in dict.fromkeys(map(strategies.retries, chain))]
+    retried = [folder / "retries" / f"{made}.summary.json" for made in dict.fromkeys(map(strategies.retries, chain))]
     # a further round has the model before it answer all questions
     asked = {strategies[each].asked for each in chain} - {BASE}
-    summaries += [folder / "scores" / each / "train.summary.json" for each in sorted(asked)]
-    retries = folder / "retries" / f"{strategies.retries(name)}.summary.json"
+    summaries = [*retried, *(folder / "scores" / each / "train.summary.json" for each in sorted(asked))]
+    trained = [_trained(folder / "adapter" / each) for each in chain]
     return Made(
-        solved=_number(retries, "solved"),
+        solved=_number(folder / "retries" / f"{strategies.retries(name)}.summary.json", "solved"),
         rows=_rows(folder / "sft" / f"{name}.json"),
         prompt_tokens=_sum(_number(path, "prompt_tokens") for path in summaries),
         completion_tokens=_sum(_number(path, "completion_tokens") for path in summaries),
-        train_seconds=_sum(_number(folder / "adapter" / each / "all_results.json", "train_runtime") for each in chain),
+        cancelled_tokens=_sum(_number(path, "cancelled_tokens") for path in retried),
+        train_seconds=_sum(each.seconds if each else None for each in trained),
+        train_at_least=any(each.at_least for each in trained if each),
         steps=_number(folder / "adapter" / name / "trainer_state.json", "global_step"),
     )
+
+
+def _trained(adapter: Path) -> Spent | None:
+    """The seconds of one training; None where they are not known at all."""
+    if (adapter / RUNS).exists():
+        return Runs(adapter / RUNS).spent
+    last = _number(adapter / "all_results.json", "train_runtime")
+    return None if last is None else Spent(last)
 
 
 def _rows(path: Path) -> float | None:
@@ -187,10 +270,11 @@ def _figures(each: Line, strategies: Strategies) -> dict[str, Any]:
     """A row of the CSV file."""
     score, strategy = each.row.score if each.row else None, each.strategy
     compared: dict[str, Any] = {}
-    for name, comparison in (("base", each.row.to_base if each.row else None), (REFERENCE, each.to_self)):
-        compared[f"gained_{name}"] = comparison.test.first_only if comparison else None
-        compared[f"lost_{name}"] = comparison.test.second_only if comparison else None
-        compared[f"p_{name}"] = comparison.test.p if comparison else None
+    for name, comparison in ((BASE, each.to_base), (reference(strategies), each.to_reference)):
+        if name is not None:
+            compared[f"gained_{name}"] = comparison.test.first_only if comparison else None
+            compared[f"lost_{name}"] = comparison.test.second_only if comparison else None
+            compared[f"p_{name}"] = comparison.test.p if comparison else None
     names = ("questions", "correct", "accuracy", "ci_low", "ci_high", "held_out")
     return {
         "model": each.model,
@@ -206,7 +290,7 @@ def _figures(each: Line, strategies: Strategies) -> dict[str, Any]:
 
 def _whole(value: float | None) -> float | None:
     """A count as one; the mean of several trainings may be none."""
-    return int(value) if value is not None and float(value).is_integer() else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def described(strategy: Strategy) -> str:
@@ -228,27 +312,45 @@ def described(strategy: Strategy) -> str:
 
 def page(lines: Sequence[Line], config: Mapping[str, Any], strategies: Strategies) -> str:
     """A table in Markdown for each model and split, and what is common to all rows."""
-    text = ""
+    text, compared = "", reference(strategies)
+    columns = COLUMNS | ({f"against {compared}": "left"} if compared else {})
     for model, split in dict.fromkeys((each.model, each.split) for each in lines):
         here = [each for each in lines if (each.model, each.split) == (model, split)]
-        text += f"{_heading(model, split, here, strategies)}\n\n{markdown(COLUMNS, map(_cells, here))}\n"
+        # without a reference the last cell has no column
+        cells = [_cells(each)[: len(columns)] for each in here]
+        text += f"{_heading(model, split, here, strategies)}\n\n{markdown(columns, cells)}\n"
     notes = [budget(config)]
     if any(each.strategy and each.strategy.train for each in lines):
         notes.append("Settings of its own stand behind a strategy's method.")
     if any(each.strategy and each.strategy.start_from for each in lines):
         notes.append("What a strategy starts from is in its tokens and its training time; rows and steps are its own.")
+    if any(each.made.train_seconds for each in lines):
+        notes.append("Training is the time in which steps were made, in all runs of a training that was interrupted.")
+    if any(each.made.train_at_least for each in lines):
+        notes.append("At least so long: of a run that failed or was killed it is known up to its last line in the log.")
+    if any(each.made.cancelled_tokens for each in lines):
+        notes.append("What cancelled attempts had cost is an estimate, and of the last run of the asking alone.")
     return f"{text}{' '.join([*notes, JUDGED])}\n"
 
 
 def _heading(model: str, split: str, lines: Sequence[Line], strategies: Strategies) -> str:
     trained_on = [each.name for each in lines if each.row and not each.row.score.held_out]
     if trained_on:
-        words = f"split {split}, **not held out** from the training of {', '.join(trained_on)}"
+        words = (
+            f"split {split}, **not held out** from the training of {', '.join(trained_on)}; "
+            "differences are of held-out rows alone"
+        )
     elif split == "folds":
         words = (
-            f"every training question, by a model trained without its fold ({strategies.folds} folds); "
-            "of a strategy's trainings the mean is shown"
+            f"every training question, by a model trained without its fold ({strategies.folds} folds). "
+            "Solved and tokens count what was asked about all training questions, once for all folds; rows, training "
+            f"and steps are those of one training, the mean of {strategies.folds}, each without its fold"
         )
+        if any(each.strategy and each.strategy.round > 1 for each in lines):
+            words += (
+                ". A further round asks the model of each fold about all training questions: what it solved, and what "
+                "its tokens add to those of the rounds before, are means as well"
+            )
     else:
         words = f"split {split}, held out from training"
     return f"{model}: {words}."
@@ -256,18 +358,20 @@ def _heading(model: str, split: str, lines: Sequence[Line], strategies: Strategi
 
 def _cells(each: Line) -> list[str]:
     made = each.made
+    cancelled = f" + about {number(made.cancelled_tokens)} cancelled" if made.cancelled_tokens else ""
+    at_least = "at least " if made.train_at_least else ""
     return [
         each.name,
         described(each.strategy) if each.strategy else DASH,
         number(made.solved),
         number(made.rows),
-        number(made.completion_tokens),
+        number(made.completion_tokens) + cancelled,
         number(made.prompt_tokens),
-        DASH if made.train_seconds is None else duration(made.train_seconds),
+        DASH if made.train_seconds is None else at_least + duration(made.train_seconds),
         number(made.steps),
-        accuracy(each.row.score) if each.row else "nothing to train on",
-        difference(each.row.to_base if each.row else None),
-        difference(each.to_self),
+        accuracy(each.row.score) if each.row else each.untrained,
+        difference(each.to_base),
+        difference(each.to_reference),
     ]
 
 

@@ -30,8 +30,9 @@ class Baseline(NamedTuple):
 
     Attributes:
         rows: its scores by split.
-        best: on the deciding split; several may be.
-        to_best: against the first of these; None for that itself and where there is none.
+        best: on the deciding split; several may be, but none that was trained on its questions.
+        to_best: against the first of these; None for that itself, where there is none, and of a model that was trained
+            on the questions.
     """
 
     model: str
@@ -93,15 +94,17 @@ def run(arguments: argparse.Namespace) -> None:
 def side_by_side(rows: Sequence[Row]) -> tuple[str | None, list[Baseline]]:
     """The models in their order, compared with the best, and the split that decides: test, or train where it has no
     labels.
+
+    A model that was trained on the questions of that split knows answers by heart: it is neither the best nor compared.
     """
     models = {row.score.model: Baseline(row.score.model, {}) for row in rows}
     for row in rows:
         models[row.score.model].rows[row.score.split] = row
     scored = [row for row in rows if row.score.accuracy is not None and row.score.split in SPLITS]
     split = next((each for each in reversed(SPLITS) if any(row.score.split == each for row in scored)), None)
-    deciding = {row.score.model: row for row in scored if row.score.split == split}
+    deciding = {row.score.model: row for row in scored if row.score.split == split and row.score.held_out}
     if not deciding:
-        return None, list(models.values())
+        return split, list(models.values())
     best = max(deciding.values(), key=lambda row: row.score.accuracy or 0.0)
     for name, row in deciding.items():
         against = None if row is best else compare(row.answers, best.answers, best.score.model)
@@ -143,8 +146,10 @@ def page(models: Sequence[Baseline], split: str | None, config: Mapping[str, Any
         _says(models, split) if split else "No split has labels.",
         JUDGED,
     ]
-    if any(not row.score.held_out for model in models for row in model.rows.values()):
-        notes.append("† The model was trained on questions of this split.")
+    seen = {row.score.split for model in models for row in model.rows.values() if not row.score.held_out}
+    if seen:
+        compared = f"; on {split} such a one is neither called best nor compared" if split in seen else ""
+        notes.append(f"† The model was trained on questions of this split{compared}.")
     text = markdown(COLUMNS, [_cells(model, split) for model in models])
     return f"{text}\n{' '.join(note for note in notes if note)}\n"
 
@@ -181,8 +186,10 @@ def _how(config: Mapping[str, Any]) -> str:
     )
 
 
-def _says(models: Sequence[Baseline], split: str | None) -> str:
+def _says(models: Sequence[Baseline], split: str) -> str:
     """Which differences to the best there are, and that it was picked by the same questions."""
+    if not any(model.best for model in models):
+        return f"No row of {split} is held out, so none is called best."
     compared = [model for model in models if model.to_best]
     if not compared or compared[0].to_best is None:
         return ""

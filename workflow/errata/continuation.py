@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from errata.errors import UserError
 from errata.files import cannot_write, read_jsonl, write_jsonl
@@ -88,12 +89,19 @@ def requeue(job: str) -> str:
     return "" if done.returncode == 0 else (done.stderr or done.stdout).strip() or f"status {done.returncode}"
 
 
+class Spent(NamedTuple):
+    """What is known of the seconds in which steps were made; with `at_least` there may have been more."""
+
+    seconds: float
+    at_least: bool = False
+
+
 @dataclass
 class Runs:
-    """The runs of one training, a line each in the work folder."""
+    """The runs of one training, a line each: in the work folder, and in the end in the adapter's, to be counted."""
 
     path: Path
-    _rows: list[dict[str, object]] = field(default_factory=list)
+    _rows: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.path.exists():
@@ -103,6 +111,26 @@ class Runs:
     def continuations(self) -> int:
         """How many runs were ended by the end of their job's time."""
         return sum(row.get("why") == DEADLINE for row in self._rows)
+
+    @property
+    def spent(self) -> Spent:
+        """All runs together; steps that were lost and made again took their time twice, and count twice."""
+        # the lines of earlier runs are gone where the first that is left did not start at the beginning
+        lacking = not self._rows or self._rows[0].get("start") != 0
+        # a run of an earlier version did not say
+        lacking |= any(row.get("seconds") is None or row.get("at_least", False) for row in self._rows)
+        return Spent(sum(row.get("seconds") or 0.0 for row in self._rows), lacking)
+
+    def settle(self, spent: Callable[[int], Spent]) -> None:
+        """Note what the last run spent, if it was killed before it could say.
+
+        Args:
+            spent: gives that of a run, by the step after which it started.
+        """
+        last = self._rows[-1] if self._rows else {}
+        if last.get("why") == KILLED and last.get("seconds") is None:
+            last |= spent(last["start"])._asdict()
+            self._write()
 
     def begin(self, step: int) -> None:
         """Note a run that starts after `step`.
@@ -121,9 +149,9 @@ class Runs:
         self._rows.append({"start": step, "end": None, "why": KILLED, "began": round(time.time()), **where})
         self._write()
 
-    def end(self, step: int, why: str) -> None:
-        """Note how this run ended, with its newest checkpoint at `step`."""
-        self._rows[-1] |= {"end": step, "why": why, "ended": round(time.time())}
+    def end(self, step: int, why: str, spent: Spent) -> None:
+        """Note how this run ended, with its newest checkpoint at `step`, and what it spent."""
+        self._rows[-1] |= {"end": step, "why": why, "ended": round(time.time()), **spent._asdict()}
         self._write()
 
     def _write(self) -> None:

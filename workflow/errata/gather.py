@@ -106,11 +106,13 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     first = summaries[0]
     total: dict[str, Any] = {}
-    for name, value in first.items():
-        values = [summary[name] for summary in summaries]
+    # a part that an earlier version made may lack what the others tell
+    for name in dict.fromkeys(name for summary in summaries for name in summary):
+        values = [summary.get(name) for summary in summaries]
         if name in _APART:
             continue
-        strings = {each for each in values if isinstance(each, str)}
+        known = [each for each in values if each is not None]
+        strings = {each for each in known if isinstance(each, str)}
         if len(strings) > 1:
             raise UserError(
                 f"the parts were made with different settings: {name} is {' and '.join(sorted(strings))}. "
@@ -119,10 +121,9 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if strings:
             # what the parts have in common; one without questions may not know it
             (total[name],) = strings
-        elif isinstance(value, list):
-            total[name] = [sum(each) for each in zip(*values, strict=True)]
+        elif known and isinstance(known[0], list):
+            total[name] = [sum(each) for each in zip(*known, strict=True)]
         else:
-            known = [each for each in values if each is not None]
             total[name] = sum(known) if known else None
     runs = Runs()
     for summary in summaries:

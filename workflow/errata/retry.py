@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write every question that is asked again with all its attempts and its outcome, in the order of the answers.
 
+    The summary's tokens are of what came to its end, in this run and in earlier ones. `cancelled_tokens` are those of
+    attempts side by side that were cancelled: beside `completion_tokens`, estimated, and of this run alone.
+
     Raises:
         UserError: the flags do not go together, or a template will not do; the server cannot be started or reached,
             stopped answering, or gave no completion at all.
@@ -104,7 +107,8 @@ def run(arguments: argparse.Namespace) -> None:
         "template": method.template.digest if method.template else next((case.template for case in cases), None),
         **({"conclude_template": method.conclude.digest} if method.conclude else {}),
     }
-    write_json(arguments.summary, {**templates, **counts, "tokens_per_solved": per_solved, **costs})
+    figures = {"tokens_per_solved": per_solved, "cancelled_tokens": round(work.cancelled_tokens)}
+    write_json(arguments.summary, {**templates, **counts, **figures, **costs})
     if not cases and part == WHOLE:
         print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
 

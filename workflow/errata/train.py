@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +36,7 @@ from errata.processes import running
 from errata.supervise import listening, say, supervise
 from errata.training_run import (
     COPIED,
+    LOG,
     STOP,
     STOPPED,
     TRAINING,
@@ -44,6 +46,7 @@ from errata.training_run import (
     longer_than,
     newest_checkpoint,
     processes_of,
+    spent,
     stopped_at,
     validation_rows,
 )
@@ -225,7 +228,7 @@ def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, 
     Args:
         base: the checkpoint's folder.
         work: keeps checkpoints until the training is finished, then it is removed.
-        output: folder of the finished adapter, with log, loss curve and the trainer's configuration.
+        output: folder of the finished adapter, with log, loss curve, the trainer's configuration and its runs.
 
     Raises:
         UserError: the trainer failed, with the end of its log; another training uses `work`; the job's time is over
@@ -233,6 +236,8 @@ def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, 
         SystemExit: SIGTERM or SIGINT came; the next run goes on from the checkpoint that was saved.
     """
     with alone(work) as lock:
+        # before what it has logged is cut
+        Runs(work / RUNS).settle(partial(spent, work))
         start = prepare(configuration, base, dataset, work, launch.world)
         runs = Runs(work / RUNS)
         runs.begin(start)
@@ -256,27 +261,28 @@ def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, 
             kept=[lock],
         )
         with trainer as process:
-            ending = supervise(process, work, made / "trainer_log.jsonl", grace=launch.grace, deadline=launch.deadline)
+            ending = supervise(process, work, made / LOG, grace=launch.grace, deadline=launch.deadline)
         stopped, newest = stopped_at(work), newest_checkpoint(made)
         end = newest.step if newest else 0
         if stopped or (ending.why and process.returncode != 0):
-            runs.end(end, ending.why or TERMINATED)
+            runs.end(end, ending.why or TERMINATED, spent(work, start))
             say(stop_message(end, stopped, work))
             if ending.why == DEADLINE:
                 next_job(runs, start, end, launch.continuations, work)
             raise SystemExit(128 + (ending.signal or signal.SIGTERM))
         if process.returncode != 0:
-            runs.end(end, FAILED)
+            runs.end(end, FAILED, spent(work, start))
             raise UserError(
                 f"LLaMA-Factory failed with status {process.returncode}. The end of {log}:\n{last_words(log)}"
             )
-        runs.end(end, FINISHED)
+        runs.end(end, FINISHED, spent(work, start, finished=True))
         check_result(configuration, made, log)
         with whole(output) as folder:
             for pattern in COPIED:
                 for path in made.glob(pattern):
                     (folder / path.name).write_bytes(path.read_bytes())
-            (folder / "train.yaml").write_bytes((work / "train.yaml").read_bytes())
+            for name in ("train.yaml", RUNS):
+                (folder / name).write_bytes((work / name).read_bytes())
             portable = read_json(folder / "adapter_config.json") | {"base_model_name_or_path": str(base)}
             write_text(folder / "adapter_config.json", json.dumps(portable, indent=2) + "\n")
         empty(work)
@@ -316,7 +322,7 @@ def prepare(configuration: Mapping[str, Any], base: Path, dataset: Path, work: P
     if resumed is None:
         remove(made)
     else:
-        cut_log(made / "trainer_log.jsonl", resumed.step)
+        cut_log(made / LOG, resumed.step)
         for incomplete in checkpoints(made):
             if incomplete.step > resumed.step:
                 remove(incomplete.path)

@@ -4,15 +4,18 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import weights
+from errata.continuation import Spent
 from errata.files import write_text
 
+# The trainer's own log, with a line of JSON for some of the steps.
+LOG = "trainer_log.jsonl"
 # What a finished adapter folder holds of the trainer's output.
 COPIED = (
     "adapter_config.json",
@@ -23,7 +26,7 @@ COPIED = (
     "chat_template.jinja",
     "vocab.*",
     "merges.txt",
-    "trainer_log.jsonl",
+    LOG,
     "trainer_state.json",
     "all_results.json",
     "train_results.json",
@@ -101,19 +104,53 @@ def _size(path: Path) -> int | None:
 
 def cut_log(log: Path, step: int) -> None:
     """Drop what the trainer logged after `step`, since it will log that again."""
+    if log.exists():
+        kept = [json.dumps(entry) + "\n" for entry in _entries(log) if entry.get("current_steps", 0) <= step]
+        write_text(log, "".join(kept))
+
+
+def _entries(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of the trainer's log, but for one that was torn by an interruption."""
     try:
         lines = log.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
-    kept = []
     for line in lines:
-        try:
+        with suppress(ValueError):
             entry = json.loads(line)
-        except ValueError:  # torn by the interruption
-            continue
-        if entry.get("current_steps", 0) <= step:
-            kept.append(line + "\n")
-    write_text(log, "".join(kept))
+            if isinstance(entry, dict):
+                yield entry
+
+
+def spent(work: Path, start: int, *, finished: bool = False) -> Spent:
+    """The seconds in which the last run made its steps, by the trainer's own clock.
+
+    That clock starts with the first step, so that loading the model does not count, and starts anew in every run. What
+    a finished run says is exact. Of others the log tells: it has a line when a run stops in order; of one that failed
+    or was killed nobody knows how long it went on after its last line.
+
+    Args:
+        work: the work folder as that run left it.
+        start: the step after which it went on; what is logged of later ones is its own.
+        finished: it came to the end of the training.
+    """
+    if not (work / TRAINING).exists():
+        return Spent(0.0)  # it came to no step
+    told = (_read(work / "output" / "all_results.json") or {}).get("train_runtime") if finished else None
+    if isinstance(told, int | float):
+        return Spent(float(told))
+    own = [entry for entry in _entries(work / "output" / LOG) if entry.get("current_steps", 0) > start]
+    logged = [seconds for entry in own if (seconds := _elapsed(entry.get("elapsed_time"))) is not None]
+    return Spent(max(logged, default=0.0), at_least=not logged or not (finished or (work / STOPPED).exists()))
+
+
+def _elapsed(text: object) -> float | None:
+    """Seconds of "1 day, 2:03:04"."""
+    found = re.fullmatch(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+)", text) if isinstance(text, str) else None
+    if not found:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return 60.0 * (60 * (24 * days + hours) + minutes) + seconds
 
 
 def fingerprint(configuration: Mapping[str, Any], dataset: Path, base: Path) -> str:

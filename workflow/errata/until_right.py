@@ -33,6 +33,11 @@ class UntilRight:
         spent: tokens that were spent by earlier runs.
         rounds: as under a budget.
         finished: cases that are over, beside `cases`.
+
+    Attributes:
+        cancelled_tokens: what attempts that were not needed any more had cost when they were cancelled, estimated by
+            how long they ran. Since they are in no journal, those of earlier runs are not in it; nor is what was under
+            way when the time was up or the server broke down.
     """
 
     def __init__(
@@ -67,7 +72,7 @@ class UntilRight:
         self._failed: dict[Case, None] = {}
         self.tokens = float(spent)
         self._max_tokens = max_tokens
-        self._seconds_sum = 0.0
+        self.cancelled_tokens = self._seconds_sum = 0.0
         # of questions with so many failures: attempts at them, and how many of these were accepted
         self._chances: dict[int, list[int]] = defaultdict(lambda: [1, 2])
         self._wasted = self._staked = 0.0
@@ -155,6 +160,7 @@ class UntilRight:
         pace = self._seconds_sum / completions if completions else 0.0
         spent = self._length(job.verifies) * min(1.0, (time.monotonic() - job.sent) / pace) if pace else 0.0
         self.tokens += spent
+        self.cancelled_tokens += spent
         if job.request.attempt > max(job.case.accepted(), default=0):
             self._wasted += spent
 
