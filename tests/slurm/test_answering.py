@@ -32,7 +32,8 @@ def test_a_cancelled_job_leaves_no_server_and_is_submitted_again(lab: Lab, unask
 
 
 def test_a_failed_node_is_left_and_the_job_goes_on_elsewhere(lab: Lab, unasked: Project) -> None:
-    main = ask(unasked)
+    # a partition of several nodes
+    main = ask(unasked, ERRATA_CPU_PARTITION="gpu")
     wait_until(lambda: finished(unasked) >= 3, 60)
     [job] = lab.jobs("RUNNING")
     node = lab.job(job["id"])["NodeList"]

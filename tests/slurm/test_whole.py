@@ -45,6 +45,7 @@ def test_every_rule_that_is_not_small_is_a_job_of_its_own_and_asks_what_the_prof
     assert by_rule["merge_lora"]["Partition"] == "cpu"
     # llama.cpp serves on the CPU here
     assert "gpu" not in by_rule["answer"]["ReqTRES"]
+    assert by_rule["answer"]["Partition"] == "cpu"
 
 
 def test_the_results_are_those_of_this_machine_without_slurm(whole: Project, pipeline: Path) -> None:
