@@ -42,6 +42,14 @@ def test_what_the_ablation_keeps_changes_nothing_in_the_whole_pipeline() -> None
     ]
 
 
+def test_a_chain_of_strategies_is_charged_once_for_what_its_links_ask_alike() -> None:
+    strategies = of({"self": {"rounds": 2}, "dpo": {"start_from": "self", "keep": 3}, "distill": {}})
+    assert strategies.charged(["dpo", "self"]) == ["dpo"]
+    assert strategies.charged(["self", "dpo"]) == ["dpo"]
+    assert strategies.charged(["self-round2", "self"]) == ["self-round2", "self"]
+    assert strategies.charged(["distill", "self"]) == ["distill", "self"]
+
+
 def test_another_teacher_or_other_questions_are_other_completions() -> None:
     options = [{}, {"teacher": "t"}, {"questions": "all"}, {"teacher": "t", "keep": 3}]
     strategies = of({f"d{number}": {"method": "distill", **each} for number, each in enumerate(options)})

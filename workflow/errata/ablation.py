@@ -219,7 +219,7 @@ def _made_once(folder: Path, strategies: Strategies, name: str) -> Made:
     while (before := strategies[chain[-1]].start_from) is not None:
         chain.append(before)
     # what several have made together was made once
-    retried = [folder / "retries" / f"{made}.summary.json" for made in dict.fromkeys(map(strategies.retries, chain))]
+    retried = [folder / "retries" / f"{made}.summary.json" for made in strategies.charged(chain)]
     # a further round has the model before it answer all questions
     asked = {strategies[each].asked for each in chain} - {BASE}
     summaries = [*retried, *(folder / "scores" / each / "train.summary.json" for each in sorted(asked))]

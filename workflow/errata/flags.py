@@ -104,6 +104,8 @@ class Told:
         flags: Flags = ["--strategy", chosen["strategy"]] if chosen["strategy"] != "ddp" else []
         flags += ["--processes", chosen["processes"]] if chosen["processes"] else []
         flags += ["--continuations", chosen["continuations"]] if chosen["continuations"] != 20 else []
+        flags += ["--grace", chosen["grace"]] if chosen["grace"] != 25 else []
+        flags += ["--margin", chosen["margin"]] if chosen["margin"] is not None else []
         return self.remote_code(wildcards) + flags
 
     def settings(self, wildcards: Wildcards) -> str:

@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
 }
 # Of stage dpo alone. Its reference is the model without the adapter, which is what the training starts from.
 PREFERENCE_DEFAULTS: dict[str, Any] = {"pref_beta": 0.1, "pref_loss": "sigmoid"}
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 PACKAGE = Path(__file__).resolve().parents[1]
 _OURS = "Errata sets it"
 # Keys that cannot be passed through, and why.
@@ -138,7 +139,8 @@ def offline(environ: Mapping[str, str], work: Path) -> dict[str, str]:
     """
     cache = (work / "cache").resolve()
     variables = {
-        **environ,
+        # nothing is downloaded, and code that a model brings need not see what opens the hub
+        **{name: value for name, value in environ.items() if name not in TOKENS},
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

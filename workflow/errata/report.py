@@ -109,7 +109,7 @@ def in_order(config: dict[str, Any]) -> list[str]:
 
 
 class Source(NamedTuple):
-    """What a strategy is trained on: the name of its completions, which several may share, and who was asked for them."""
+    """What a strategy is trained on: the name of its completions, which several may share, and who was asked."""
 
     retries: str
     asked: str

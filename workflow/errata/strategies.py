@@ -5,7 +5,7 @@ from the tuned model of `self`, `self.fold2` is trained on everything but fold 2
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -132,6 +132,19 @@ class Strategies(Mapping[str, Strategy]):
         ordered = {name: named[name] for name in [*full, *more]}
         rounds = {name: settings["rounds"] for name, settings in full.items()}
         return cls(ordered, rounds, config["dataset"]["folds"] or 0)
+
+    def charged(self, names: Iterable[str]) -> list[str]:
+        """Under which names the completions are that several strategies together cost.
+
+        Of those that ask alike the one that keeps most asks for longest, and what the others ask is part of that.
+        """
+        longest: dict[tuple[str | int | None, ...], Strategy] = {}
+        for strategy in map(self.__getitem__, names):
+            *alike, _ = strategy.asking
+            other = longest.setdefault(tuple(alike), strategy)
+            if other.keep < strategy.keep:
+                longest[tuple(alike)] = strategy
+        return [self.retries(strategy.name) for strategy in longest.values()]
 
     def __getitem__(self, name: str) -> Strategy:
         return self._all[name]

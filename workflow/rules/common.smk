@@ -17,7 +17,9 @@ shell.prefix(
     "set -euo pipefail; trap : TERM; "
     "tee() ( trap '' TERM; exec tee \"$@\" ); "
     # folders of its own, so that two jobs on a node never meet
-    "TMPDIR=$(mktemp -d); export TMPDIR; trap 'rm -rf \"$TMPDIR\"' EXIT; "
+    "TMPDIR=$(mktemp -d -t errata-${{SLURM_JOB_ID:-$$}}.XXXXXX); export TMPDIR; trap 'rm -rf \"$TMPDIR\"' EXIT; "
+    # where code that comes with a model is copied to
+    "export HF_MODULES_CACHE=$TMPDIR/modules; "
     # nothing is downloaded by a job: what must be is fetched by local rules, which say so themselves
     "export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1 "
     "DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 WANDB_MODE=disabled; "
