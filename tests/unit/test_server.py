@@ -1,6 +1,7 @@
 """The life of a server that a step starts: a stand-in for vLLM's server is really started, killed and looked for."""
 
 import json
+import os
 import signal
 import socket
 import time
@@ -44,6 +45,21 @@ def test_a_server_gets_its_flags_answers_with_its_own_key_and_leaves_nothing_beh
         *("--port", str(server.port), "--enable-prompt-tokens-details", "--trust-remote-code"),
         *("--max-model-len", "4096", "--enforce-eager", "--hf-overrides", '{"a": 1}'),
     ]
+
+
+def test_a_server_is_given_the_environment_without_the_keys_of_others(
+    tmp_path: Path, engine: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "HF_HOME"):
+        monkeypatch.setenv(name, f"my {name}")
+    server = engine()
+    with serving(spec(tmp_path), tmp_path / "log", {"ERRATA_EXTRA": "1"}) as running:
+        given = Path(f"/proc/{pid(server)}/environ").read_text()
+    variables = dict(pair.split("=", 1) for pair in given.rstrip("\0").split("\0"))
+    assert not {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY"} & variables.keys()
+    assert variables["VLLM_API_KEY"] == running.api_key
+    assert (variables["HF_HOME"], variables["ERRATA_EXTRA"]) == ("my HF_HOME", "1")
+    assert variables["PATH"] == os.environ["PATH"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from errata import __version__, provenance, store
 from errata.errors import UserError
 from errata.fetch import packed_name
 from errata.files import cannot_read, cannot_write
+from errata.held_out import own_source
+from errata.plan import Plan
 from errata.relocate import INTERPRETER, MANIFEST, libc
 
 FOLDER = "errata"  # what the archive unpacks to
@@ -36,10 +38,13 @@ TOP = (
 # Files of these are part of the project before they are added to git.
 CODE = ("Snakefile", "slurm", "workflow", "config", "envs", "profiles")
 SECRET = re.compile(
-    r"\.env(\..+)?|\.netrc|\.git-credentials|\.pypirc|.+\.(pem|key|p12)|id_(rsa|dsa|ecdsa|ed25519)(\.pub)?"
-    r"|(.+[._-])?(tokens?|secrets?|credentials?|passwords?)(\.(txt|json|ya?ml|toml|ini|cfg))?",
+    r"(?!added_tokens\.json$)"  # of a tokenizer
+    r"(\.env(\..+)?|\.netrc|\.git-credentials|\.pypirc|.+\.(pem|key|p12)|id_(rsa|dsa|ecdsa|ed25519)(\.pub)?"
+    r"|(.+[._-])?(tokens?|secrets?|credentials?|passwords?)(\.(txt|json|ya?ml|toml|ini|cfg))?)",
     re.IGNORECASE,
 )
+# In a model's folder no secret either: tokenizers that lack one of these lose tokens without a word.
+VOCABULARY = re.compile(r".+[._-]tokens\.json|(tokenizer|vocab).*", re.IGNORECASE)
 # Of an interpreter, what no step needs: packages of its own, its tests, static libraries, graphical tools.
 UNNEEDED = re.compile(r"site-packages|test|config-.+|idlelib|turtledemo|tkinter|lib2to3|ensurepip")
 SYSTEM = (Path("/usr"), Path("/usr/local"), Path("/"))
@@ -77,7 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
     for name in arguments.environments:
         members += environment(root, name)
     members += interpreter(root / ".envs" / arguments.environments[0] / "bin" / "python")
-    sources = {name: settings["source"] for name, settings in config["models"].items()}
+    settings = {**config["models"], **config["baselines"]}
+    sources = {name: each["source"] for name, each in settings.items()}
     members += models(root, arguments.bases, sources)
     manifest: dict[str, Any] = {
         "errata": __version__,
@@ -200,6 +206,25 @@ def _own_library(binary: Path, base: Path) -> bytes:
     return content.replace(b"\0" + old, b"\0" + new + bytes(len(old) - len(new)))
 
 
+def bases(plan: Plan) -> list[str]:
+    """The base weights that a full run starts from: of models that are trained, and of teachers that are served here.
+
+    What is made here is not fetched; what it is made from is.
+    """
+    teachers = [each.teacher for each in plan.strategies.values() if each.teacher]
+    wanted = [*plan.trained, *(teacher for teacher in teachers if plan.engine(teacher) != "endpoint")]
+    for model in wanted:  # grows meanwhile
+        made = own_source(plan.settings[model]["source"])
+        maker = made.split("/")[1] if made else model
+        if maker in plan.settings and maker not in wanted:
+            wanted.append(maker)
+    return [
+        f"results/{model}/base/{'model.gguf' if plan.ships_gguf(model) else 'checkpoint'}"
+        for model in dict.fromkeys(wanted)
+        if plan.settings[model]["source"] and not own_source(plan.settings[model]["source"])
+    ]
+
+
 def models(root: Path, bases: Sequence[Path], sources: Mapping[str, str | None]) -> Iterator[Member]:
     """The base models: what results/{model}/base leads to, under models/ in the archive, and the links to it.
 
@@ -218,7 +243,7 @@ def models(root: Path, bases: Sequence[Path], sources: Mapping[str, str | None])
             if target is None:
                 yield Member(str(name), path)
                 continue
-            if path.name.startswith(".") or _secret(name):
+            if _kept_out(name):
                 continue
             if target.is_relative_to(kept):
                 place = store.MODELS / target.relative_to(kept)
@@ -245,12 +270,17 @@ def _target(path: Path) -> Path | None:
 
 
 def _tree(path: Path, name: str, skip: re.Pattern[str] | None = None, follow: bool = False) -> Iterator[Member]:
-    """A file or folder with all in it. With `follow` links are packed as what they lead to, and nothing hidden is."""
+    """A file or folder with all in it. With `follow`, for models, links are packed as what they lead to."""
     yield Member(name, path, follow)
     if path.is_dir() and (follow or not path.is_symlink()):
         for inner in sorted(path.iterdir()):
-            if not (follow and inner.name.startswith(".")) and not (skip and skip.fullmatch(inner.name)):
+            if not (follow and _kept_out(inner)) and not (skip and skip.fullmatch(inner.name)):
                 yield from _tree(inner, f"{name}/{inner.name}", skip, follow)
+
+
+def _kept_out(path: Path) -> bool:
+    """Whether something in a model's folder is none of the model's."""
+    return path.name.startswith(".") or (not VOCABULARY.fullmatch(path.name) and _secret(path))
 
 
 def _secret(path: Path) -> bool:

@@ -4,7 +4,6 @@ One JSON object a line: `{"digest", "key": [problem id, question index, attempt]
 where `started` and `at` are Unix times of the beginning of the asking and of this completion.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from errata.errors import UserError
 from errata.files import cannot_read, cannot_write
 from errata.parts import siblings
 from errata.records import Key
+from errata.store import lock
 
 # A completion's line starts like this and its digest follows, so that opening a journal parses no JSON.
 _HEAD = b'{"digest": "'
@@ -356,12 +356,15 @@ def _locked(path: Path) -> FileIO:
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file, path, "let no two runs write the same journal at once")
         if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-            raise FileNotFoundError("it was compacted at this very moment")
-    except OSError as error:
+            raise BlockingIOError("it was compacted at this very moment")
+    except BlockingIOError as error:
         file.close()
         raise UserError(f"{path}: another run writes this journal. Wait for it or stop it.") from error
+    except OSError as error:
+        file.close()
+        raise cannot_write(path, error) from error
     return file
 
 

@@ -1,18 +1,18 @@
 """Step journal: show what the journals hold, and compact them."""
 
 import argparse
-import fcntl
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from errata.errors import UserError
-from errata.files import atomic, cannot_read
+from errata.files import atomic, cannot_read, cannot_write
 from errata.journal import Entry, Runs, broken_line
+from errata.store import lock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,11 +87,14 @@ def compact(path: Path, model: str | None = None) -> None:
     Raises:
         UserError: no completion is of that model; nothing is changed then.
     """
-    with _opened(path) as held:
+    # NFS locks only what may be written
+    with _opened(path, "rb+") as held:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock(held, path, "let no run write this journal meanwhile")
+        except BlockingIOError as error:
             raise UserError(f"{path}: a run writes this journal. Wait for it or stop it.") from error
+        except OSError as error:
+            raise cannot_write(path, error) from error
         before = path.stat().st_size
         seen: set[str] = set()
         models: set[str] = set()
@@ -106,9 +109,9 @@ def compact(path: Path, model: str | None = None) -> None:
     print(f"{path}: {len(seen)} completions, {before} -> {path.stat().st_size} bytes", file=sys.stderr)
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path, mode: Literal["rb", "rb+"] = "rb") -> IO[bytes]:
     try:
-        return path.open("rb")
+        return path.open(mode)
     except OSError as error:
         raise cannot_read(path, error) from error
 

@@ -18,6 +18,9 @@ from errata import weights
 from errata.errors import UserError
 from errata.processes import running, tail
 
+# Of this environment, what a server of ours is not given: it may run code that came with its model, and asks nobody.
+WITHHELD = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY"}
+
 
 class ServerTrouble(UserError):
     """A server ended or gives nothing any more; one of our own can be started anew, see `errata.generation`."""
@@ -94,7 +97,8 @@ def serving(spec: ServerSpec, log: Path, extra: Mapping[str, str] | None = None)
         return
     port = _port(spec.port)
     key = secrets.token_urlsafe(24)
-    environment = {**os.environ, "VLLM_API_KEY": key, "ERRATA_API_KEY": key, "HF_HUB_OFFLINE": "1"} | dict(extra or {})
+    environment = {name: value for name, value in os.environ.items() if name not in WITHHELD}
+    environment |= {"VLLM_API_KEY": key, "ERRATA_API_KEY": key, "HF_HUB_OFFLINE": "1", **(extra or {})}
     # llama.cpp's threads spin while they wait for each other; beside another busy process that costs ten times
     environment.setdefault("OMP_WAIT_POLICY", "passive")
     log.parent.mkdir(parents=True, exist_ok=True)

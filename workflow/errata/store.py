@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 from errata.errors import UserError
 from errata.files import read_json, write_json
@@ -18,7 +18,7 @@ MODELS = Path("models")
 # Written into a downloaded checkpoint last: a folder without it is not used. It says where the files come from.
 MARK = "errata-source.json"
 # What file systems without locks say; some clusters mount theirs so.
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
 
 class Kept(NamedTuple):
@@ -68,17 +68,29 @@ def alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, path, "let no two workflows fetch the same model at once")
         except BlockingIOError:
             print(f"{path}: another workflow is fetching it; waiting for that", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            print(
-                f"{path}: this file system has no locks: let no two workflows fetch the same model at once", flush=True
-            )
         yield
+
+
+def lock(file: IO[Any], path: Path, beware: str) -> None:
+    """Lock an open file for this process alone; where the file system has no locks, say so and go on without.
+
+    Args:
+        path: what the lock is for.
+        beware: what the user has to see to instead.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        print(f"{path}: this file system has no locks: {beware}", flush=True)
 
 
 def link_file(target: Path, output: Path) -> None:

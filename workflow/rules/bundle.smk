@@ -6,10 +6,7 @@ rule bundle:
     input:
         # the interpreter is that of the first
         environments=[ready("workflow"), *map(ready, PLAN.environments())],
-        models=[
-            f"results/{model}/base/{'model.gguf' if PLAN.ships_gguf(model) else 'checkpoint'}"
-            for model in PLAN.trained
-        ],
+        models=bundling.bases(PLAN),
     output:
         "results/bundle/errata.tar",
     log:
