@@ -16,7 +16,16 @@ from errata.until_right import UntilRight
 CONCLUDE = "Conclude: The answer is"
 QUESTION = Question(0, "?", ("one", "two"), "A")
 GREEDY = Sampling(max_tokens=100, temperature=0.0, top_p=1.0, seed=0)
-TEXTS = ["The answer is B", "The answer is A", "As given, the answer is A", *["Because. The answer is A"] * 4, "Hm."]
+VERIFIED = "Solution: Because. The answer is A"
+TEXTS = [
+    "The answer is B",
+    "The answer is A",
+    "Solution: The answer is A",
+    "Solution: Because A. The answer is A",
+    "Solution: As given, the answer is A",
+    *[VERIFIED] * 4,
+    "Hm.",
+]
 
 
 class Courses:
@@ -112,7 +121,7 @@ def test_chains_go_on_over_kills_restarts_and_failures_and_nothing_is_asked_twic
             if attempt.failure or first is None:
                 continue
             second = courses.method.verification(case, number, first)
-            assert (second is not None) is (first.text == "Because. The answer is A")
+            assert (second is not None) is (first.text == VERIFIED)
             concluded = courses.get(second) if second else None
             right = concluded is not None and concluded.text.endswith("answer is A")
             assert attempt.accepted is right

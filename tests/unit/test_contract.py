@@ -18,9 +18,13 @@ from errata.strategies import METHODS
 from helpers import PROMPTS, indexed, problem, read_jsonl, write_jsonl
 from servers import Start
 
-RIGHT, WRONG = "Ann is older than Bob. So the answer is A", "Bob is older than Ann. So the answer is B"
-OTHER = "Nobody is older than Ann. The answer is A"
-TOLD = "As given, the correct answer is A, so the answer is A"
+# With the heading that reflect is to write; for the other methods it is a part of the reasoning.
+RIGHT, WRONG = (
+    "Solution: Ann is older than Bob. So the answer is A",
+    "Solution: Bob is older than Ann. So the answer is B",
+)
+OTHER = "Solution: Nobody is older than Ann. The answer is A"
+TOLD = "Solution: As given, the correct answer is A, so the answer is A"
 CUT = {"content": RIGHT, "finish_reason": "length"}
 # What is said of a problem's questions: first, and then whenever they are asked again, whatever the method.
 SAID: dict[str, list[Any]] = {

@@ -1,5 +1,6 @@
 """Step retry by the methods that tell the answer: what is asked, what is accepted, what is asked again."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from asking import Asking
 from errata.journal import Completion, Sampling
 from errata.methods import Method
 from errata.prompts import Template, read
-from errata.records import Question, usable
+from errata.records import Problem, Question, usable
 from helpers import PROMPTS, indexed, problem, write_jsonl
 from servers import ScriptedServer, Start
 
@@ -59,6 +60,10 @@ def flags(asking: Asking, method: str) -> dict[str, Any]:
         "concurrency": 1,
     }
     return given | ({"conclude": asking.folder / "conclude.txt"} if method == "reflect" else {})
+
+
+def reflect() -> Method:
+    return Method("reflect", lambda *_: GREEDY, Template("No: {answer}"), Template(CONCLUDE))
 
 
 def rule(match: str, *replies: Any) -> dict[str, Any]:
@@ -163,7 +168,11 @@ def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without
             rule("[good]", "It overlooked Ann.\n\n**Solution:**\nAnn is older. The answer is A"),
             rule("[hollow]", "Solution: The weather is fine. The answer is A"),
             rule("[bare]", "Bob was overlooked.\nSolution:\nThe answer is A"),
-            rule("[blames]", "My previous answer was wrong. The answer is A", "Ann is older. The answer is A"),
+            rule(
+                "[blames]",
+                "Solution: My previous answer was wrong. The answer is A",
+                "Solution: Ann is older. The answer is A",
+            ),
         ]
     )
     done = asking.retry(server.base_url, attempts=2, top_p=0.9, **flags(asking, "reflect"))
@@ -214,6 +223,100 @@ def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without
     )
 
 
+def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_trained_on(
+    asking: Asking, scripted: Start
+) -> None:
+    first_answers(asking, slip="B", never="B", wrong="B")
+    mixed = "The reasoning confuses Ann with Bob: it is Ann who is older. The answer is A"
+    server = scripted(
+        rules=[
+            verified("Ann is older.", "The answer is A"),
+            rule("[slip]", mixed, "Solution: Ann is older. The answer is A"),
+            rule("[never]", mixed),
+            rule("[wrong]", "It confuses Ann with Bob. The answer is B"),
+        ]
+    )
+    rows = {row["id"]: row for row in asking.retry(server.base_url, attempts=2, **flags(asking, "reflect")).rows}
+    assert {id: (row["outcome"], [each.get("rejected") for each in row["attempts"]]) for id, row in rows.items()} == {
+        "slip": ("solved", ["no-solution", None]),
+        "never": ("rejected", ["no-solution"] * 2),
+        "wrong": ("exhausted", [None] * 2),
+    }
+    assert not any(usable(attempt) for attempt in rows["never"]["attempts"])
+    assert asked_to_conclude(server) == 1
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "Mistake.\nSolution:\nIt fits.",
+        "Mistake.\n**Solution:** It fits.",
+        "Mistake.\n\n### Solution\nIt fits.",
+        "Mistake.\n## Step-by-step solution\n\nIt fits.",
+        "Mistake.\n\n### 2. Solution\nIt fits.",
+        "Mistake.\n\nNew reasoning:\nIt fits.",
+        "Mistake.\nHere is the corrected reasoning:\nIt fits.",
+        "Mistake.\nCorrected solution: It fits.",
+        "Mistake. Solution: It fits.",
+        "Mistake.\nSolution:\nIt does not.\nMistake.\nNew solution:\nIt fits.",
+        "Mistake.\n解答：\nIt fits.",
+        "Mistake.\n解答如下：\nIt fits.",
+        "Mistake.\n新的解答：It fits.",
+        "Mistake.\n**正确解答**：\nIt fits.",
+        "Mistake.\n以下是新的推理过程：\nIt fits.",
+        "Mistake。解答：It fits.",
+    ],
+)
+def test_the_reasoning_anew_stands_below_its_heading(completion: str) -> None:
+    reading = reflect().reading(QUESTION, Completion(f"{completion} The answer is A", "stop", 0, 0, 0.0))
+    assert (reading.text, reading.rejected) == ("It fits. The answer is A", None)
+    assert "Mistake" in reading.critique
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "The reasoning: it confuses Ann with Bob.",
+        "Original solution: it confuses Ann with Bob.",
+        "The solution confuses Ann with Bob.",
+        "There is no solution: it confuses Ann with Bob.",
+        "原解答：错在这里。",
+        "推理：错在这里。",
+        "",
+    ],
+)
+def test_what_is_no_heading(completion: str) -> None:
+    reading = reflect().reading(QUESTION, Completion(f"{completion}\nThe answer is A", "stop", 0, 0, 0.0))
+    assert (reading.correct, reading.rejected) == (True, "no-solution")
+
+
+@pytest.mark.parametrize("piece", ["*", "# ", "\n#", "new ", ". new ", "以下是", "新的"])
+def test_a_heading_is_looked_for_in_no_time(piece: str) -> None:
+    text = piece * (40_000 // len(piece))
+    start = time.process_time()
+    reflect().reading(QUESTION, Completion(text, "stop", 0, 0, 0.0))
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("told", "reasoning", "sent"),
+    [
+        ("Ann is older.", "Ann is older, which makes A right. Bob is young.", "Bob is young."),
+        ("Ann is older.", "Only option A fits.", None),
+        ("A and B play. A is older.", "A is older than B. Option A fits.", "A is older than B."),
+    ],
+)
+def test_what_verifies_a_reasoning_does_not_name_the_answer(told: str, reasoning: str, sent: str | None) -> None:
+    asked = Problem("p", told, (QUESTION,))
+    case = reflect().case(asked, QUESTION, {"prompt": "[p]", "completion": "B", "answer": "B"})
+    first = Completion(f"Solution: {reasoning} The answer is A", "stop", 0, 0, 0.0)
+    request = reflect().verification(case, 1, first)
+    assert (request and request.history) == (sent and ("[p]", sent))
+    # what is trained on is whole
+    assert reflect().reading(QUESTION, first).text == f"{reasoning} The answer is A"
+    assert reflect().attempt(QUESTION, first).rejected == "inconclusive"
+
+
 def test_a_chain_that_was_broken_off_in_its_middle_only_sends_what_is_missing(asking: Asking, scripted: Start) -> None:
     first_answers(asking, p="B", q="B")
     reply = "Solution: Ann is older. The answer is A"
@@ -236,7 +339,7 @@ def test_a_verification_that_fails_is_no_right_answer_and_is_asked_again_alone(a
     server = scripted(
         rules=[
             verified("Ann is older.", *[{"status": 500}] * 5, "The answer is A"),
-            rule("[p]", "Ann is older. The answer is A"),
+            rule("[p]", "Solution: Ann is older. The answer is A"),
         ]
     )
     given = {"attempts": 1, **flags(asking, "reflect")}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errata.pairs import BALANCED, Pair, Text, balanced, candidates, closest, mean_log_ratio
+from errata.pairs import BALANCED, EQUAL, LEANING, Pair, Text, balanced, candidates, closest, leaning, mean_log_ratio
 from errata.records import Key
 
 
@@ -30,7 +30,9 @@ def test_kept_pairs_are_within_the_bound_and_the_same_however_they_come(found: l
     assert set(kept) <= set(found)
     assert len(set(kept)) == len(kept)
     assert abs(mean_log_ratio(kept)) <= BALANCED + 1e-12
-    if abs(mean_log_ratio(found)) <= BALANCED:
+    assert abs(leaning(kept)) <= LEANING + 1e-12
+    assert set(kept) >= {each for each in found if abs(each.log_ratio) <= EQUAL}, "equal lengths may stay"
+    if abs(mean_log_ratio(found)) <= BALANCED and abs(leaning(found)) <= LEANING:
         assert len(kept) == len(found), "nothing had to be dropped"
     chance.shuffle(found)
     assert balanced(found) == kept
@@ -46,14 +48,37 @@ def test_where_all_lean_one_way_nothing_is_left_that_would_be_learned(longer: li
 
 @settings(max_examples=20)
 @given(st.integers(), st.sampled_from([-0.1, 0.1]))
-def test_of_many_pairs_only_the_most_lopsided_of_the_longer_side_are_dropped(seed: int, mean: float) -> None:
+def test_of_many_pairs_no_more_are_dropped_than_must_be_and_all_of_them_from_one_side(seed: int, mean: float) -> None:
     chance = random.Random(seed)
     found = [pair(f"{n:03}", round(1000 * math.exp(chance.gauss(mean, 0.3))), 1000) for n in range(200)]
-    side = math.copysign(1, mean_log_ratio(found))
+    side = math.copysign(1, mean)
     kept = balanced(found)
-    dropped = [side * each.log_ratio for each in found if each not in kept]
+    assert all(side * each.log_ratio > EQUAL for each in found if each not in kept)
+    # without the most lopsided one after another
+    rest = sorted(found, key=lambda each: side * each.log_ratio)
+    while abs(leaning(rest)) > LEANING or abs(mean_log_ratio(rest)) > BALANCED:
+        rest.pop()
+    assert len(kept) >= len(rest)
     assert len(kept) > 100
-    assert min(dropped, default=math.inf) >= max(side * each.log_ratio for each in kept) > 0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_few_that_are_much_longer_do_not_make_up_for_many_that_are_shorter(turned: bool) -> None:
+    def found(shorter: int, longer: int, length: int) -> list[Pair]:
+        lengths = [(90, 100)] * shorter + [(length, 100)] * longer + [(100, 100)] * 5
+        return [pair(f"{n:03}", *(each[::-1] if turned else each)) for n, each in enumerate(lengths)]
+
+    lopsided = found(95, 5, 1000)
+    assert abs(mean_log_ratio(lopsided)) < BALANCED
+    assert abs(leaning(lopsided)) > 0.8
+    # of those that are not equal no part is balanced in both ways
+    assert balanced(lopsided) == [each for each in lopsided if each.log_ratio == 0]
+    # as many of the majority go as must
+    mixed = balanced(found(60, 30, 115))
+    assert [sum(each.log_ratio * side > EQUAL for each in mixed) for side in ((1, -1) if turned else (-1, 1))] == [
+        37,
+        30,
+    ]
 
 
 def test_so_few_pairs_that_dropping_the_most_lopsided_would_tip_them_over() -> None:

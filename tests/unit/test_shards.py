@@ -40,7 +40,7 @@ class Seeded(Handler):
             with self.lock:
                 self.asked[prompt, request["seed"]] += 1
         digest = hashlib.sha256(body).digest()
-        reply = {"content": f"{'想' * (digest[1] % 9)}\u2028 The answer is {'ABCD'[digest[0] % 4]}"}
+        reply = {"content": f"解答：{'想' * (digest[1] % 9)}\u2028 The answer is {'ABCD'[digest[0] % 4]}"}
         self.reply(reply | {"usage": {"prompt_tokens_details": {"cached_tokens": digest[2]}}}, prompt)
 
 

@@ -8,7 +8,9 @@ from errata.reading import read_answer
 from errata.records import Key, Question
 
 OUTCOMES = ("solved", "rejected", "exhausted", "unreadable", "truncated", "failed", "skipped")
-GIVES_AWAY, INCONCLUSIVE = "gives-away", "inconclusive"
+REJECTIONS = GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION = "gives-away", "inconclusive", "no-solution"
+"""Why a right answer is not accepted: it says that it was told, its reasoning does not lead to it, or no heading says
+where the reasoning begins that may be trained on."""
 
 
 def accepted(completion: Completion, letters: str) -> str | None:
@@ -21,7 +23,7 @@ class Attempt:
     """A finished attempt; its text stays in the journal.
 
     Attributes:
-        rejected: why a right one is not accepted, `GIVES_AWAY` or `INCONCLUSIVE`; None where it is, or is not right.
+        rejected: why a right one is not accepted, of `REJECTIONS`; None where it is, or is not right.
         tokens: of all that was generated for it.
         likeness: equal for completions that differ only in spaces, case or the width of characters.
         failure: what came where the server gave no completion; that is in no journal.
@@ -49,6 +51,7 @@ class Case:
         first: the first answer, None where none could be read.
         history: the turns before the prompt.
         template: digest of the template that the prompt is of; None where the answers do not say.
+        named: the right letter is a name in the problem, so that it may stand for that and not for the option.
         attempts: finished attempts by number from 1; numbers are missing where an attempt was cancelled.
         halfway: what came of attempts that are to be verified, by number; it stays when they are finished.
         in_flight: those under way, by number.
@@ -60,6 +63,7 @@ class Case:
     first: str | None
     history: tuple[str, ...] = ()
     template: str | None = None
+    named: bool = False
     attempts: dict[int, Attempt] = field(default_factory=dict)
     halfway: dict[int, Completion] = field(default_factory=dict)
     in_flight: "dict[int, Trial]" = field(default_factory=dict)

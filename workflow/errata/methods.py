@@ -11,19 +11,36 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import prompts
-from errata.cases import GIVES_AWAY, INCONCLUSIVE, Attempt, Case, accepted
+from errata.cases import GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION, Attempt, Case, accepted
 from errata.errors import UserError
 from errata.giveaway import gives_away
 from errata.journal import Completion, Request, Sampling
 from errata.prompts import Template
-from errata.reading import likeness, read_answer, without_conclusion
+from errata.reading import is_name, likeness, read_answer, without_choice, without_conclusion
 from errata.records import Key, Problem, Question
 
 METHODS = ("self", "distill", "reflect")
 
-# The line below which the reasoning stands anew; some models write it as a heading, or go on in the same line.
+_ANEW = (
+    r"(?:(?:new|corrected|correct|revised|right|proper|improved|updated|fresh|clean|full|final|brief|detailed"
+    r"|step[ -]by[ -]step)[ \t]+)"
+)
+_ZH_ANEW = r"(?:(?:新|正确|重新|全新|完整|详细|逐步|最终|修正后|更正后|改正后|纠正后)的?)"
+_TITLE = (
+    # "Solution", "Step-by-step solution", "New reasoning"; the reasoning of no further description may be the wrong one
+    r"(?:(?:here[ \t]+is|here['’]s)[ \t]+)?(?:(?:the|a|my)[ \t]+)?"
+    rf"(?:{_ANEW}{{0,3}}solution|{_ANEW}{{1,3}}(?:reasoning|analysis|explanation)|reasoning[ \t]+anew)"
+    # 解答, 解答如下, 正确解答, 新的推理
+    rf"|(?:(?:以下|下面)是)?(?:{_ZH_ANEW}{{0,3}}解答|{_ZH_ANEW}{{1,3}}(?:推理|分析|思路|推导|解析|解法))"
+    r"(?:过程|步骤)?(?:如下)?"
+)
+_MARKS = r"[ \t#>*_]{0,16}"
+# The line below which the reasoning stands anew; some models write it as a heading, or go on in the same line. In the
+# middle of a line it starts a sentence and ends with a colon.
 _HEADING = re.compile(
-    r"^[ \t]*(?:[#>*_]+[ \t]*)*(?:solution|解答)(?:[ \t*_]*[:：][ \t*_]*|[ \t*_]*$)", re.IGNORECASE | re.MULTILINE
+    rf"^{_MARKS}(?:\d{{1,2}}[.)、][ \t]*)?(?:{_TITLE})(?:[ \t*_]{{0,8}}[:：][ \t*_]*|[ \t*_]*$)"
+    rf"|(?<=[.!?。！？”\"]){_MARKS}(?:{_TITLE})[ \t*_]{{0,8}}[:：][ \t*_]*",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
@@ -33,7 +50,9 @@ class Reading(NamedTuple):
     Attributes:
         text: what may be trained on.
         critique: what stood above it.
-        rejected: as in `errata.cases.Attempt`.
+        answer: the letter chosen in it; None where none can be read, or the completion is not whole.
+        correct: that is the right one.
+        rejected: as in `errata.cases.Attempt`, as far as the text alone says it.
     """
 
     text: str
@@ -91,35 +110,47 @@ class Method:
             return Case(key, question, row["prompt"], row["answer"], template=row.get("template"))
         history = (row["prompt"], row["completion"]) if self.name == "reflect" else ()
         prompt = self.template.render(problem, question)
-        return Case(key, question, prompt, row["answer"], history, self.template.digest)
+        named = question.answer is not None and is_name(
+            question.answer, "\n".join((problem.text, question.text, *question.options))
+        )
+        return Case(key, question, prompt, row["answer"], history, self.template.digest, named)
 
     def request(self, case: Case, number: int) -> Request:
         """The first request of an attempt, by its number from 1."""
         return Request(case.key, number, case.prompt, self.sampling(case.key, number), case.history)
 
     def verification(self, case: Case, number: int, first: Completion) -> Request | None:
-        """The second request of an attempt; None where what came of the first one needs none."""
+        """The second request of an attempt; None where what came of the first one needs none.
+
+        What it is to conclude from is the reasoning without its end, and without whatever else names the right option:
+        else the answer would be read off, and any reasoning would lead to it. Where nothing is left of it there is
+        nothing to conclude from.
+        """
         if self.conclude is None:
             return None
         reading = self.reading(case.question, first)
-        if not reading.correct or reading.rejected:
+        if not reading.correct or reading.rejected or reading.answer is None:
             return None
-        reasoning = without_conclusion(reading.text, case.question.letters)
+        letters = case.question.letters
+        reasoning = without_choice(without_conclusion(reading.text, letters), reading.answer, named=case.named)
+        if not reasoning:
+            return None
         # what the reasoning leads to is to be seen, not what it may lead to with some luck
         sampling = replace(self.sampling(case.key, number), temperature=0.0)
         return Request(case.key, number, self.conclude.text, sampling, (case.history[0], reasoning))
 
     def reading(self, question: Question, first: Completion) -> Reading:
         """What the first completion of an attempt comes to."""
-        critique, text = _solution(first.text) if self.name == "reflect" else ("", first.text)
+        parts = _solution(first.text) if self.name == "reflect" else ("", first.text)
+        critique, text = parts or ("", first.text)
         answer = None if first.truncated or first.failed else read_answer(text, question.letters)
         correct = answer is not None and answer == question.answer
         rejected = None
-        if correct and self.template is not None and gives_away(text):
+        if correct and parts is None:
+            # what it says of the mistake stands in it somewhere
+            rejected = NO_SOLUTION
+        elif correct and self.template is not None and gives_away(text):
             rejected = GIVES_AWAY
-        elif correct and self.conclude is not None and not without_conclusion(text, question.letters):
-            # nothing but the answer leads nowhere
-            rejected = INCONCLUSIVE
         return Reading(text, critique, answer, correct, rejected)
 
     def attempt(self, question: Question, first: Completion, second: Completion | None = None) -> Attempt:
@@ -127,8 +158,10 @@ class Method:
         reading = self.reading(question, first)
         last = second or first
         rejected = reading.rejected
-        if second is not None and accepted(second, question.letters) != question.answer:
-            rejected = INCONCLUSIVE
+        if self.conclude is not None and reading.correct and not rejected:
+            # without a second request there was nothing but the answer, which leads nowhere
+            concluded = accepted(second, question.letters) if second else None
+            rejected = None if concluded == question.answer else INCONCLUSIVE
         return Attempt(
             # what could not be verified is a failure, not a right answer
             None if last.failed else reading.answer,
@@ -161,9 +194,11 @@ class Method:
         }
 
 
-def _solution(text: str) -> tuple[str, str]:
-    """What stands above the last heading and what stands below it; without one all is below."""
+def _solution(text: str) -> tuple[str, str] | None:
+    """What stands above the last heading and what stands below it; None without one, for then nobody can tell the
+    reasoning from what is said of the mistake.
+    """
     headings = list(_HEADING.finditer(text))
     if not headings:
-        return "", text
+        return None
     return text[: headings[-1].start()].strip(), text[headings[-1].end() :].strip()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from errata.cases import GIVES_AWAY, INCONCLUSIVE, OUTCOMES, Case
+from errata.cases import OUTCOMES, REJECTIONS, Case
 from errata.dispatch import Load
 from errata.errors import UserError
 from errata.files import read_jsonl, write_json, write_jsonl
@@ -181,7 +181,6 @@ def _summary(cases: list[Case], attempts: int, reused: int) -> dict[str, Any]:
         "solved_by_attempt": [solved_by[number] for number in range(1, attempts + 1)],
         "attempts": len(made),
         "right": sum(attempt.correct for attempt in made),
-        "rejected_gives_away": rejected[GIVES_AWAY],
-        "rejected_inconclusive": rejected[INCONCLUSIVE],
+        **{f"rejected_{reason.replace('-', '_')}": rejected[reason] for reason in REJECTIONS},
         "reused": reused,
     }

@@ -15,7 +15,7 @@ SHOWN = 3
 
 OUTCOMES = {
     "solved": "answered right by one of the attempts",
-    "rejected": "right, but saying that it was told, or not convincing without being told",
+    "rejected": "right, but saying that it was told, mixed with the critique, or not convincing without being told",
     "exhausted": "wrong in every attempt",
     "unreadable": "no attempt gave a readable answer",
     "truncated": "every attempt was cut off at the token limit",
@@ -25,6 +25,7 @@ OUTCOMES = {
 
 REJECTED = {
     "gives-away": "but it says that it was told",
+    "no-solution": "but no heading tells its reasoning from what it says of the mistake",
     "inconclusive": "but asked without being told, its reasoning leads elsewhere",
 }
 """Why a right attempt is not trained on."""
