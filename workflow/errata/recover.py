@@ -4,16 +4,20 @@ import argparse
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from base64 import urlsafe_b64decode
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from errata import slurm
 from errata.errors import UserError
+from errata.files import write_json
 
 _PAUSE = 5.0
 _SAID_EVERY = 300.0
@@ -26,15 +30,20 @@ COMMAND = f"PYTHONPATH=workflow {shlex.quote(sys.executable)} -m errata recover"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directory", type=Path, default=Path(), help="where the workflow runs; here if left out")
     parser.add_argument("--cancel", action="store_true", help="cancel the jobs that are still there, do not wait")
+    parser.add_argument("--force", action="store_true", help="a Snakemake on another machine is known to be gone")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Leave the folder so that `snakemake` goes on where it was killed.
 
     Raises:
-        UserError: a Snakemake still runs there, or Slurm does not answer.
+        UserError: a Snakemake still runs there, or may do so on another machine, or Slurm does not answer.
     """
     folder: Path = arguments.directory
+    if arguments.force:
+        for path in _marks_of_others(folder):
+            path.unlink(missing_ok=True)
+    refuse_beside_another_machine(folder)
     alive = running_snakemake(folder)
     if alive:
         raise UserError(f"Snakemake still runs in {folder.resolve()} (process {alive}): wait for it or stop it first.")
@@ -64,7 +73,12 @@ def left_over(folder: Path) -> list[slurm.Job]:
 def wait(folder: Path) -> None:
     """Wait until no job of this folder is at work any more."""
     said = -_SAID_EVERY
+    hopeless: set[str] = set()
     while active := left_over(folder):
+        for job in active:
+            if job.hopeless and job.id not in hopeless:
+                hopeless.add(job.id)
+                _say(f"{job.remedy} `scancel {job.id}` ends it.")
         if time.monotonic() - said >= _SAID_EVERY:
             said = time.monotonic()
             _say(f"waiting for {len(active)} jobs of the killed run: {', '.join(map(str, active))}; --cancel ends them")
@@ -106,6 +120,13 @@ def locks(folder: Path) -> list[Path]:
 def running_snakemake(folder: Path) -> int | None:
     """The process of another Snakemake that runs in this folder on this machine; jobs are none."""
     here = folder.resolve()
+    for path in _marks(folder):
+        mark = _read_mark(path)
+        if mark.get("host") == socket.gethostname() and mark.get("pid") != os.getpid():
+            if _started(mark.get("pid", 0)) == mark.get("started"):
+                return int(mark["pid"])
+            # it was killed
+            path.unlink(missing_ok=True)
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
@@ -113,6 +134,64 @@ def running_snakemake(folder: Path) -> int | None:
             if main and int(entry.name) != os.getpid() and (entry / "cwd").resolve() == here:
                 return int(entry.name)
     return None
+
+
+def mark(folder: Path) -> None:
+    """Leave a mark that this process is Snakemake in this folder: other login nodes do not see its process."""
+    since = datetime.now().isoformat(" ", "seconds")
+    row = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()), "since": since}
+    write_json(_mark(folder), row)
+
+
+def unmark(folder: Path) -> None:
+    """Take this process's mark away."""
+    _mark(folder).unlink(missing_ok=True)
+
+
+def refuse_beside_another_machine(folder: Path) -> None:
+    """Look for marks of Snakemakes on other machines: nobody can tell from here whether they live.
+
+    Raises:
+        UserError: there is one.
+    """
+    for path in _marks_of_others(folder):
+        mark = _read_mark(path)
+        host, pid = mark.get("host", "another machine"), mark.get("pid", "?")
+        raise UserError(
+            f"Snakemake was started in {folder.resolve()} on {host} (process {pid}) at {mark.get('since', '?')}, and "
+            f"did not say that it ended; this is {socket.gethostname()}. Look there (`ssh {host} ps {pid}`): if it "
+            f"runs, wait for it or stop it; if it is gone, `{COMMAND} --force` goes on here."
+        )
+
+
+def _mark(folder: Path) -> Path:
+    return folder / ".snakemake" / f"errata-main.{socket.gethostname()}.{os.getpid()}.json"
+
+
+def _marks(folder: Path) -> list[Path]:
+    return sorted((folder / ".snakemake").glob("errata-main.*.json"))
+
+
+def _marks_of_others(folder: Path) -> list[Path]:
+    return [path for path in _marks(folder) if _read_mark(path).get("host") != socket.gethostname()]
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    """What a mark says; nothing where it cannot be read."""
+    with suppress(OSError, ValueError):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(told, dict):
+            return told
+    return {}
+
+
+def _started(pid: int) -> str:
+    """When a process of this machine started, in the kernel's ticks; empty where there is none (any more)."""
+    with suppress(OSError, IndexError):
+        # the fields after the command's name, which may hold anything, in parentheses
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    return ""
 
 
 def _snakemake(folder: Path, *arguments: str) -> None:

@@ -25,12 +25,13 @@ ACTIVE = frozenset(
         "REQUEUE_FED",
         "REQUEUE_HOLD",
         "SPECIAL_EXIT",
-        "PREEMPTED",
         "RESV_DEL_HOLD",
     )
 )
+# A job in one of these has ended, unless Slurm starts it again: it is then pending.
+LOST = frozenset(("PREEMPTED", "NODE_FAIL"))
 # Reasons for which a job waits that time alone does not mend. Where a site names one with a suffix, the start counts.
-HOPELESS = (
+_HOPELESS = (
     "PartitionTimeLimit",
     "PartitionNodeLimit",
     "PartitionInactive",
@@ -43,13 +44,17 @@ HOPELESS = (
     "AccountNotAllowed",
     "QOSNotAllowed",
     "QOSTimeLimit",
-    "QOSMax",
-    "AssocMax",
+    "QOSMin",
     "DependencyNeverSatisfied",
     "NodeDown",
 )
+# Limits on a single job do not go away; those on all jobs of a user do when the others end.
+_LIMIT_OF_A_JOB = re.compile(r"(QOS|Assoc)Max\w*(PerJob|PerNode|WallDuration)")
 # Snakemake's executor looks every 180 s at last: a finished job must be known for longer.
 LONGEST_PAUSE = 200
+# For the executor any word but squeue and sacct is squeue. Told squeue, it takes sacct where MinJobAge is small, and it
+# also does so at 0, which is never, and where there is no accounting.
+SQUEUE_ALWAYS = "squeue, always"
 _TIMEOUT = 60.0
 
 
@@ -74,9 +79,27 @@ class Job:
     def active(self) -> bool:
         return self.state in ACTIVE
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether it waits for what time alone does not bring."""
+        known = self.reason.startswith(_HOPELESS) or _LIMIT_OF_A_JOB.match(self.reason)
+        return self.state == "PENDING" and bool(known)
+
+    @property
+    def remedy(self) -> str:
+        """What to say of it where it is hopeless."""
+        return (
+            f"job {self.id} of rule {self.rule} waits, and time alone will not start it: {self.reason}. "
+            f"See `scontrol show job {self.id}` and what profiles/slurm asks for."
+        )
+
     def __str__(self) -> str:
-        since = f" for {self.elapsed}" if self.state == "RUNNING" else ""
-        return f"{self.id} ({self.rule}, {self.state.lower()}{since})"
+        more = ""
+        if self.state == "RUNNING":
+            more = f" for {self.elapsed}"
+        elif self.state == "PENDING" and self.reason not in ("", "None"):
+            more = f": {self.reason}"
+        return f"{self.id} ({self.rule}, {self.state.lower()}{more})"
 
 
 def ask(*command: str) -> str:
@@ -101,21 +124,26 @@ def jobs_of(folder: Path) -> list[Job]:
     shown = ask("squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T|%k|%M|%r|%Z")
     jobs = []
     for line in shown.splitlines():
-        id, state, comment, elapsed, reason, where = line.split("|", 5)
+        fields = line.split("|", 5)
+        # a cluster's name, or a part of a comment of more than one line
+        if len(fields) < 6:
+            continue
+        id, state, comment, elapsed, reason, where = fields
         if rule_of(comment) and Path(where).resolve() == folder.resolve():
             jobs.append(Job(id, state, rule_of(comment), elapsed, reason))
     return jobs
 
 
-def ended(ids: Iterable[str]) -> set[str]:
-    """Those of the jobs of which accounting tells how they ended; none where there is no accounting."""
+def ended(ids: Iterable[str]) -> dict[str, str]:
+    """How those of the jobs ended of which accounting tells it; none where there is no accounting."""
     wanted = ",".join(ids)
     if not wanted or not has_accounting():
-        return set()
+        return {}
     shown = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={wanted}", "--format=JobID,State")
+    pairs = (line.partition("|") for line in shown.splitlines())
     # "CANCELLED by 1000"
-    states = dict(line.split("|", 1) for line in shown.splitlines())
-    return {id for id, state in states.items() if state.split()[0] not in ACTIVE}
+    states = {id: state.split()[0] for id, _, state in pairs if state.strip()}
+    return {id: state for id, state in states.items() if state not in ACTIVE}
 
 
 def settings() -> dict[str, str]:
@@ -134,20 +162,32 @@ def has_accounting(told: Mapping[str, str] | None = None) -> bool:
     return kept not in ("", "(null)", "accounting_storage/none") and shutil.which("sacct") is not None
 
 
-def check() -> None:
-    """Look whether Slurm can be used before anything is submitted.
+def check(wanted: str = "squeue") -> str:
+    """Look whether Slurm can be used before anything is submitted, and by which command Snakemake sees jobs end.
+
+    Args:
+        wanted: the status command that the executor was told.
+
+    Returns:
+        The status command that it must have, so that no job is forgotten before it has looked.
 
     Raises:
-        UserError: it does not answer, or forgets finished jobs before Snakemake has seen that they are.
+        UserError: Slurm does not answer, or forgets finished jobs before Snakemake has seen that they are.
     """
     told = settings()
-    age = re.match(r"\d+", told.get("MinJobAge", ""))
-    if not has_accounting(told) and age and int(age[0]) < LONGEST_PAUSE:
+    number = re.match(r"\d+", told.get("MinJobAge", ""))
+    # 0: never forgets
+    age = int(number[0]) if number else 0
+    accounting = has_accounting(told)
+    if 0 < age < LONGEST_PAUSE:
+        if accounting:
+            return "sacct"
         raise UserError(
-            f"Slurm has no accounting here and forgets a finished job after {age[0]} s (MinJobAge); Snakemake looks "
+            f"Slurm has no accounting here and forgets a finished job after {age} s (MinJobAge); Snakemake looks "
             f"every {LONGEST_PAUSE - 20} s at last and would wait for it for ever. Ask your administrators for "
             f"MinJobAge={LONGEST_PAUSE} or more, or for accounting."
         )
+    return "sacct" if wanted == "sacct" and accounting else SQUEUE_ALWAYS
 
 
 def rule_of(comment: str) -> str:

@@ -39,20 +39,30 @@ def accounted(folder: Path, since: datetime) -> list[Use]:
 
 
 def parse(shown: str, folder: Path) -> list[Use]:
-    """Read sacct's lines about the jobs of a folder."""
+    """Read sacct's lines about the jobs of a folder; others are skipped, as are parts of a text of several lines."""
     uses = []
     for line in shown.splitlines():
         # a command may hold the separator; it comes last
-        row = dict(zip(_FIELDS, line.split("|", len(_FIELDS) - 1), strict=True))
+        values = line.split("|", len(_FIELDS) - 1)
+        if len(values) < len(_FIELDS):
+            continue
+        row = dict(zip(_FIELDS, values, strict=True))
         rule = slurm.rule_of(row["Comment"]) or _rule_in(row["SubmitLine"])
-        if not rule or Path(row["WorkDir"]).resolve() != folder.resolve():
+        seconds = row["ElapsedRaw"] or "0"
+        if not rule or not seconds.isdigit() or Path(row["WorkDir"]).resolve() != folder.resolve():
             continue
         limit = row["TimelimitRaw"]
-        # a job that was cancelled before it started has no allocation
-        gpus = _gpus(row["AllocTRES"]) or _gpus(row["ReqTRES"])
+        # a job that was cancelled before it started has no allocation; not every cluster accounts for GPUs
+        gpus = _allocated(row["AllocTRES"]) or _allocated(row["ReqTRES"]) or _asked(row["SubmitLine"])
         asked = 60.0 * int(limit) if limit.isdigit() else 0.0
-        uses.append(Use(rule, gpus, asked, float(row["ElapsedRaw"] or 0), row["State"] == "COMPLETED"))
+        uses.append(Use(rule, gpus, asked, float(seconds), row["State"] == "COMPLETED"))
     return uses
+
+
+def gpus_in(asked: str) -> int:
+    """GPUs of a node in `gpu:a100:8`, `gpu:8` or `gpu`, perhaps beside other things after commas."""
+    parts = (part.split(":") for part in asked.split(",") if re.match(r"gpu(:|$)", part))
+    return sum(int(words[-1]) if words[-1].isdigit() else 1 for words in parts)
 
 
 def summary(uses: Iterable[Use], source: str) -> str:
@@ -86,10 +96,20 @@ def _row(rule: str, uses: list[Use]) -> tuple[str, ...]:
     return rule, str(len(uses)), str(sum(use.done for use in uses)), f"{asked:.2f}", f"{used:.2f}"
 
 
-def _gpus(tres: str) -> int:
+def _allocated(tres: str) -> int:
     """GPUs in `cpu=8,gres/gpu=8,gres/gpu:a100=8,mem=600G`."""
     counts = dict(re.findall(r"gres/gpu(:[^=,]+)?=(\d+)", tres))
     return int(counts.get("", 0)) or sum(map(int, counts.values()))
+
+
+def _asked(command: str) -> int:
+    """GPUs that sbatch's command line asks for: `--gpus=a100:8` on all nodes, or `--gres=gpu:a100:8` on each."""
+    options = dict(re.findall(r" --(gpus|gpus-per-node|gres|nodes)[= ]'?([^\s']+)", command.partition(" --wrap")[0]))
+    if "gpus" in options:
+        return gpus_in(f"gpu:{options['gpus']}")
+    each = gpus_in(options.get("gres", "")) or gpus_in(f"gpu:{options.get('gpus-per-node', 0)}")
+    nodes = options.get("nodes", "")
+    return each * (int(nodes) if nodes.isdigit() else 1)
 
 
 def _rule_in(command: str) -> str:

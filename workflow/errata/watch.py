@@ -1,10 +1,11 @@
-"""While Snakemake waits for Slurm: say why a job cannot start, and give up on jobs that nobody can tell of any more."""
+"""While Snakemake waits for Slurm: say why a job cannot start, and how jobs ended that its executor does not see."""
 
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +23,17 @@ class Watch:
 
     Args:
         folder: where Snakemake runs.
+        settle: tells Snakemake how a job (by its id) ended (in which state), and why it is told so; False where
+            Snakemake does not wait for this job.
         pause: seconds between two looks.
     """
 
     folder: Path
+    settle: Callable[[str, str, str], bool]
     pause: float = _PAUSE
     # how often in a row a job was not known that had not ended when it was seen last
     _missed: dict[str, int] = field(default_factory=dict)
+    _rules: dict[str, str] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
     def start(self) -> None:
@@ -36,33 +41,49 @@ class Watch:
         threading.Thread(target=self._look_on, daemon=True, name="errata-watch").start()
 
     def look(self) -> list[str]:
-        """Look once: tell of jobs that cannot start, and give those that are gone.
+        """Look once: tell of jobs that cannot start, settle those that ended unseen, and give those that are gone.
 
-        A job is gone when it had not ended and then Slurm does not know it at three looks in a row: it ended and was
-        forgotten, so that nobody can tell Snakemake how. That takes a Slurm without accounting, and a Snakemake that
-        slept longer than Slurm remembers.
+        At three looks in a row Slurm lists a job no more, or as one that it ended itself (preempted by cancelling, its
+        node failed) and does not start again: for such a job Snakemake's executor waits for ever. Where Slurm or
+        accounting tells how it ended, Snakemake is told. Else it is gone: nobody can tell how it ended. That takes a
+        Slurm without accounting, and a Snakemake that slept longer than Slurm remembers.
         """
         jobs = slurm.jobs_of(self.folder)
         for job in jobs:
-            if job.state == "PENDING" and job.reason.startswith(slurm.HOPELESS) and job.id not in self._told:
-                self._told.add(job.id)
-                _say(
-                    f"job {job.id} of rule {job.rule} waits, and time alone will not start it: {job.reason}. "
-                    f"See `scontrol show job {job.id}` and what profiles/slurm asks for."
-                )
-        told = {job.id for job in jobs}
-        told |= slurm.ended(self._missed.keys() - told)
-        missed = {id: times + 1 for id, times in self._missed.items() if id not in told}
-        self._missed = missed | {job.id: 0 for job in jobs if job.active}
-        return sorted(id for id, times in missed.items() if times >= _LOOKS)
+            if job.hopeless:
+                self._say_once(job.remedy)
+        self._rules |= {job.id: job.rule for job in jobs}
+        lost = {job.id: job.state for job in jobs if job.state in slurm.LOST}
+        seen = {job.id for job in jobs} - lost.keys()
+        missed = {id: times + 1 for id, times in self._missed.items() if id not in seen}
+        ends = slurm.ended(missed.keys() - lost.keys()) | lost
+        overdue = {id for id, times in missed.items() if times >= _LOOKS}
+        settled = {id for id in overdue & ends.keys() if self._settle(id, ends[id])}
+        # the executor has most of these seen itself: after so many looks all of them
+        settled |= {id for id in ends if missed.get(id, 0) >= 2 * _LOOKS}
+        watched = {job.id: 0 for job in jobs if job.active} | dict.fromkeys(lost, 0) | missed
+        self._missed = {id: times for id, times in watched.items() if id not in settled}
+        return sorted(overdue - ends.keys())
+
+    def _settle(self, id: str, state: str) -> bool:
+        job = f"job {id} of rule {self._rules[id]}"
+        if state in slurm.LOST:
+            why = (
+                f"{job} is lost: {state}, and Slurm does not start it again. It counts as failed and is tried again if "
+                "--retries allows; else run snakemake again. What it had answered or saved is kept."
+            )
+        else:
+            why = f"{job} had ended ({state}, by accounting) and was forgotten by squeue before Snakemake looked."
+        return self.settle(id, state, why)
 
     def _look_on(self) -> None:
         while True:
             time.sleep(self.pause)
             try:
                 gone = self.look()
-            except (UserError, OSError) as error:
-                _say(str(error))
+            # whatever it was, the next look may do: without this thread nobody would look any more
+            except Exception as error:
+                self._say_once(str(error) if isinstance(error, UserError) else repr(error))
                 continue
             if gone:
                 _say(
@@ -72,6 +93,11 @@ class Watch:
                 # as Ctrl-C does: Snakemake cancels what it can and ends
                 os.kill(os.getpid(), signal.SIGINT)
                 return
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            _say(text)
 
 
 def _say(text: str) -> None:

@@ -62,7 +62,7 @@ PYTHON = "snakemake_python"
 def before_jobs():
     """On Slurm: look whether jobs can be submitted, and watch over them."""
     try:
-        hooks.before(workflow.executor_plugin.name)
+        hooks.before(workflow.executor_plugin.name, workflow=workflow)
     except UserError as error:
         raise WorkflowError(str(error))
 
