@@ -353,9 +353,17 @@ def _in_spool(spool: Path) -> set[int]:
 
 
 def _opened_in(process: Path, folder: Path) -> bool:
+    """Whether a process has something of a folder open; what it closes meanwhile does not count."""
     try:
         links = [process / "cwd", *(process / "fd").iterdir()]
-        return any(link.readlink().is_relative_to(folder) for link in links)
+    except OSError:
+        return False
+    return any(_leads_to(link, folder) for link in links)
+
+
+def _leads_to(link: Path, folder: Path) -> bool:
+    try:
+        return link.readlink().is_relative_to(folder)
     except OSError:
         return False
 
