@@ -126,8 +126,11 @@ class Lab:
     def kill_node(self, name: str) -> None:
         """A node fails: its slurmd, its steps and all that runs in them die at once; the controller is told."""
         pid = self._pid(f"slurmd-{name}")
-        for process in _in_spool(self.folder / "spool" / name) | {int(pid.read_text())}:
-            _kill(process, signal.SIGKILL)
+        # at once, so that none of them sees another one's end: what asks would start a new server
+        processes = _on_node(name) | {int(pid.read_text())}
+        for how in (signal.SIGSTOP, signal.SIGKILL):
+            for process in processes:
+                _kill(process, how)
         pid.unlink(missing_ok=True)
         # the controller would find out by itself after SlurmdTimeout
         command("scontrol", "update", f"nodename={name}", "state=down", "reason=failed")
@@ -336,36 +339,16 @@ def alive(pid: int) -> bool:
         return False
 
 
-def _in_spool(spool: Path) -> set[int]:
-    """The processes of a node's job steps, and what descends from them."""
-    found, parents = set(), {}
+def _on_node(name: str) -> set[int]:
+    """The processes of the jobs on a node, and the daemons of their steps."""
+    wanted, found = f"SLURMD_NODENAME={name}".encode(), set()
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace")
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        if "slurmstepd" in words and _opened_in(entry, spool):
-            found.add(int(entry.name))
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
+        with suppress(OSError, ValueError, IndexError):
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                steps = {parent} if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes() else set()
+                found |= {int(entry.name), *steps}
     return found
-
-
-def _opened_in(process: Path, folder: Path) -> bool:
-    """Whether a process has something of a folder open; what it closes meanwhile does not count."""
-    try:
-        links = [process / "cwd", *(process / "fd").iterdir()]
-    except OSError:
-        return False
-    return any(_leads_to(link, folder) for link in links)
-
-
-def _leads_to(link: Path, folder: Path) -> bool:
-    try:
-        return link.readlink().is_relative_to(folder)
-    except OSError:
-        return False
 
 
 def _kill(pid: int, how: signal.Signals) -> None:
