@@ -25,3 +25,17 @@ def test_what_the_readme_points_to_exists() -> None:
     assert links
     missing = [link for link in links if not (REPOSITORY / link).exists()]
     assert missing == []
+
+
+def test_targets_do_not_stand_where_snakemake_takes_them_for_configurations() -> None:
+    """`--configfile` takes all words up to the next option."""
+    told = [README, *(REPOSITORY / folder / "README.md" for folder in ("config", "envs", "benchmarks"))]
+    told += [*(REPOSITORY / "config").glob("*.yaml"), *(REPOSITORY / "profiles").glob("*/config.yaml")]
+    shown = [
+        words
+        for path in told
+        for words in re.findall(r"--configfile((?: (?!-)[^\s`)]+)+)", path.read_text(encoding="utf-8"))
+    ]
+    assert len(shown) > 5
+    for words in shown:
+        assert all(word.endswith(".yaml") or word == "FILE" for word in words.split()), words
