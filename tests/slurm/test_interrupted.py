@@ -11,7 +11,7 @@ from project import MODEL, Project
 pytestmark = pytest.mark.slow
 
 ADAPTER = f"{MODEL}/adapter/self"
-STEPS = 40
+STEPS = 32
 
 
 def lengthen(project: Project, steps: int, more: str = "") -> None:
@@ -88,7 +88,7 @@ def test_a_training_goes_on_after_requeue_preemption_and_the_failure_of_its_node
 
 def test_a_training_longer_than_its_job_goes_on_in_the_next_by_itself(lab: Lab, copied: Project) -> None:
     """On two processes, by torchrun and gloo."""
-    steps = 100
+    steps = 70
     lengthen(copied, steps, "distributed: {processes: 2}\n")
     # three minutes, of which the first job loses half: Slurm counts in minutes, and loading takes most of one here
     main = copied.start("--", ADAPTER, ERRATA_MAX_HOURS="0.051")
