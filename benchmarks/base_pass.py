@@ -28,8 +28,8 @@ from measure import (
     table,
 )
 
-from errata import prompts
-from errata.records import Problem
+from errata.asking import prompts
+from errata.data.records import Problem
 
 # its own way to declare a task, over the very prompts that Errata sends
 _LM_EVAL_TASK = """\

@@ -36,11 +36,11 @@ def llamacpp(weights: Path, parallel: int, log: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = {"model": str(weights), "alias": MODEL, "port": port, "parallel": parallel, "context": 1024}
-    # as errata.server does: threads that spin while they wait for each other slow a busy machine down
+    # as errata.inference.server does: threads that spin while they wait for each other slow a busy machine down
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "OMP_WAIT_POLICY": "passive"}
     environment["ERRATA_API_KEY"] = os.environ["OPENAI_API_KEY"]
     with log.open("wb") as output:
-        arguments = [ERRATA, "-m", "errata.llamacpp", json.dumps(options)]
+        arguments = [ERRATA, "-m", "errata.inference.llamacpp", json.dumps(options)]
         with subprocess.Popen(arguments, stdout=output, stderr=subprocess.STDOUT, env=environment) as process:
             try:
                 url = f"http://127.0.0.1:{port}"

@@ -14,9 +14,9 @@ from typing import Any
 import questions
 from measure import MODEL, PROMPT, errata, scripted
 
-from errata import retry
-from errata.generation import Generation
-from errata.records import Key
+from errata.asking import retry
+from errata.data.records import Key
+from errata.inference.session import Generation
 
 TEMPERATURE = 0.8
 MAX_TOKENS = 1024

@@ -4,8 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
-from errata.journal import Completion, Journal, Request, Sampling
-from errata.records import Key
+from errata.data.records import Key
+from errata.inference.journal import Completion, Journal, Request, Sampling
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ class Steps:
     def server(self) -> int:
         """The process of the server, once it asks for nothing but to be asked."""
         for process in self.processes():
-            if b"errata.llamacpp" in Path(f"/proc/{process}/cmdline").read_bytes():
+            if b"errata.inference.llamacpp" in Path(f"/proc/{process}/cmdline").read_bytes():
                 return process
         raise AssertionError("no server runs")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from errata.bundle import SYSTEM
-from errata.environment import MARKER, sha256
+from errata.bundle.bundle import SYSTEM
+from errata.environments.environment import MARKER, sha256
 from helpers import REPOSITORY, read_jsonl
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from errata.store import MARK
+from errata.models.store import MARK
 from helpers import REPOSITORY
 
 pytestmark = pytest.mark.slow

@@ -97,10 +97,10 @@ def test_retries_killed_at_random_moments_lose_nothing_and_ask_nothing_twice(ste
 CANCEL = """
 import asyncio, sys, time
 from pathlib import Path
-from errata.client import connected
-from errata.journal import Journal, Request, Sampling
-from errata.records import Key
-from errata.server import ServerSpec, serving
+from errata.inference.client import connected
+from errata.inference.journal import Journal, Request, Sampling
+from errata.data.records import Key
+from errata.inference.server import ServerSpec, serving
 
 def request(number, prompt, tokens):
     return Request(Key("p", number), 1, prompt, Sampling(tokens, 0.0, 1.0, number))

@@ -69,9 +69,9 @@ print(json.dumps(report))
 # the step as on a machine whose cores have no bf16 arithmetic
 IN_FP32 = """
 import sys
-import errata.quantize
+from errata.quantizing import quantize
 from errata.__main__ import main
-errata.quantize.fast_bf16 = lambda: False
+quantize.fast_bf16 = lambda: False
 sys.exit(main())
 """
 
@@ -79,10 +79,9 @@ TEMPLATE = """
 import sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from errata.calibration import ChatTemplate, Exchange
-from errata.records import Key
+from errata.models.chat_template import ChatTemplate
 
-text = ChatTemplate(Path(sys.argv[1])).dialogue(Exchange(Key("p", 0), " Wer? ", "Ich.\\n", None))
+text = ChatTemplate(Path(sys.argv[1])).dialogue(" Wer? ", "Ich.\\n")
 messages = [{"role": "user", "content": " Wer? "}]
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], local_files_only=True)
 asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

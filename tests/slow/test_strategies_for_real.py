@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from errata.giveaway import gives_away
-from errata.reading import read_answer
+from errata.reading.answers import read_answer
+from errata.reading.giveaway import gives_away
 from helpers import copy_run, read_jsonl, snakemake
 
 pytestmark = pytest.mark.slow

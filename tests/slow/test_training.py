@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from steps import wait_for
 
-from errata import distributed, train
-from errata.continuation import Deadline
-from errata.distributed import World
-from errata.errors import UserError
-from errata.processes import descendants
-from errata.train import Launch
+from errata.core.errors import UserError
+from errata.core.processes import descendants
+from errata.training import distributed, train
+from errata.training.distributed import World
+from errata.training.job_time import Deadline
+from errata.training.train import Launch
 from helpers import REPOSITORY
 
 pytestmark = pytest.mark.slow

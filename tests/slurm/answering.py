@@ -47,7 +47,10 @@ def servers(folder: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"errata.llamacpp" in (process / "cmdline").read_bytes() and (process / "cwd").readlink() == folder:
+            if (
+                b"errata.inference.llamacpp" in (process / "cmdline").read_bytes()
+                and (process / "cwd").readlink() == folder
+            ):
                 found.append(int(process.name))
         except OSError:
             continue

@@ -1,12 +1,12 @@
 # One archive of project, environments and models, for clusters that can download nothing: `snakemake ... bundle`.
-from errata import bundle as bundling
+from errata.bundle import bundle as bundling
 
 
 rule bundle:
     input:
         # the interpreter is that of the first
         environments=[ready("workflow"), *map(ready, PLAN.environments())],
-        models=bundling.bases(PLAN),
+        models=bases(PLAN),
     output:
         "results/bundle/errata.tar",
     log:

@@ -28,13 +28,14 @@ shell.prefix(
     f"export PYTHONPATH={shlex.quote(PACKAGE)}; "
 )
 
-from errata import hooks, prompts
-from errata.config import validated
-from errata.errors import UserError
-from errata.files import read_json
-from errata.flags import Told
-from errata.plan import SPLITS, Plan, python, ready
-from errata.targets import Targets
+from errata.cluster import hooks
+from errata.asking import prompts
+from errata.config.validation import validated
+from errata.core.errors import UserError
+from errata.core.files import read_json
+from errata.plan.flags import Told
+from errata.plan.plan import SPLITS, Plan, bases, python, ready
+from errata.plan.targets import Targets
 
 STARTED = datetime.now()
 

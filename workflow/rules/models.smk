@@ -63,3 +63,22 @@ rule fetch_checkpoint:
         "Fetching {wildcards.model}"
     shell:
         "{params.python} -m errata fetch {params.flags:q} --output {output} 2>&1 | tee -i {log}"
+
+
+rule gguf:
+    input:
+        full=PLAN.plain_checkpoint,
+        environment=ready(f"quantize-{PLAN.hardware}"),
+    output:
+        "results/{model}/served/{variant}.gguf",
+    log:
+        "results/logs/{model}/gguf-{variant}.log",
+    benchmark:
+        "results/benchmarks/{model}/gguf-{variant}.tsv"
+    params:
+        python=python(f"quantize-{PLAN.hardware}"),
+        format=TOLD.gguf,
+    message:
+        "Converting {wildcards.variant} of {wildcards.model} to GGUF for llama.cpp"
+    shell:
+        "{params.python} -m errata gguf --checkpoint {input.full} {params.format:q} --output {output} 2>&1 | tee -i {log}"

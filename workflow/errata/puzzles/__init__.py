@@ -14,8 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from errata.errors import UserError
-from errata.files import write_jsonl, write_text
+from errata.core.errors import UserError
+from errata.core.files import write_jsonl, write_text
 from errata.puzzles.baselines import baselines
 from errata.puzzles.mistakes import Correction, Item, items, spoil
 from errata.puzzles.splits import split

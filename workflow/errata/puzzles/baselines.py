@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from errata.records import LETTERS
+from errata.data.records import LETTERS
 
 Guess = Callable[[str, Sequence[str]], int]  # problem text and options -> index of the option guessed
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from errata.data.records import LETTERS
 from errata.puzzles.closure import Claim, Literal
 from errata.puzzles.puzzle import Option, Puzzle, Question, Statement
 from errata.puzzles.words import PEOPLE, listing
 from errata.puzzles.worlds import Comparison
-from errata.records import LETTERS
 
 WRONG = 1 / 30  # share of the questions that get a wrong label
 

@@ -1,0 +1,391 @@
+"""Step retry by the methods that tell the answer: what is asked, what is accepted, what is asked again."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asking import Asking
+from errata.asking.methods import Method
+from errata.asking.prompts import Template, read
+from errata.data.records import Problem, Question, usable
+from errata.inference.journal import Completion, Sampling
+from helpers import PROMPTS, indexed, problem, write_jsonl
+from servers import ScriptedServer, Start
+
+CONCLUDE = "Conclude: The answer is"
+QUESTION = Question(0, "?", ("one", "two"), "A")
+GREEDY = Sampling(max_tokens=100, temperature=0.0, top_p=1.0, seed=0)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("errata.inference.client._PAUSE", 0.01)
+
+
+def first_answers(asking: Asking, **letters: str | None) -> None:
+    """Problems of one question each, whose right answer is A, with the first answers to them; "-" has no label."""
+    labels = {id: None if letter == "-" else "A" for id, letter in letters.items()}
+    write_jsonl(asking.data, indexed(*(problem(id, label) for id, label in labels.items())))
+    rows = [
+        {
+            "id": id,
+            "question": 0,
+            "template": "feedfeedfeed",
+            "prompt": f"[{id}]",
+            "completion": f"First thoughts on {id}. The answer is {letter}",
+            "answer": letter,
+            "expected": labels[id],
+            "correct": None if labels[id] is None else letter == "A",
+        }
+        for id, letter in letters.items()
+    ]
+    write_jsonl(asking.answers, rows)
+
+
+def flags(asking: Asking, method: str) -> dict[str, Any]:
+    """The flags of a method, with short templates of its own."""
+    prompts = {
+        "distill": "{problem}|{question}|{options}|It is {answer}.",
+        "reflect": "Wrong, it is {answer}.",
+        "conclude": CONCLUDE,
+    }
+    for name, text in prompts.items():
+        (asking.folder / f"{name}.txt").write_text(text)
+    given: dict[str, Any] = {
+        "method": method,
+        "prompt": asking.folder / f"{method}.txt",
+        "hedging": 0,
+        "concurrency": 1,
+    }
+    return given | ({"conclude": asking.folder / "conclude.txt"} if method == "reflect" else {})
+
+
+def reflect() -> Method:
+    return Method("reflect", lambda *_: GREEDY, Template("No: {answer}"), Template(CONCLUDE))
+
+
+def rule(match: str, *replies: Any) -> dict[str, Any]:
+    return {"match": match, "replies": [{"content": each} if isinstance(each, str) else each for each in replies]}
+
+
+def verified(reasoning: str, *replies: Any) -> dict[str, Any]:
+    """A rule for the request that verifies a reasoning."""
+    return rule(f"{reasoning}\n{CONCLUDE}", *replies)
+
+
+def asked_to_conclude(server: ScriptedServer) -> int:
+    return sum(request["prompt"].endswith(CONCLUDE) for request in server.seen())
+
+
+# --- distill
+
+
+def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(asking: Asking, scripted: Start) -> None:
+    first_answers(asking, slip="B", never="C", wrong="D", right="A")
+    told = "As given, the correct answer is A."
+    server = scripted(
+        rules=[
+            rule("of slip?", told, "Ann is older. The answer is A"),
+            rule("of never?", told),
+            rule("of wrong?", "The answer is B"),
+        ]
+    )
+    done = asking.retry(server.base_url, attempts=2, **flags(asking, "distill"))
+    rows = {row["id"]: row for row in done.rows}
+    assert {id: row["outcome"] for id, row in rows.items()} == {
+        "slip": "solved",
+        "never": "rejected",
+        "wrong": "exhausted",
+    }
+    assert rows["slip"]["attempts"] == [
+        {
+            "attempt": 1,
+            "temperature": 0.8,
+            "completion": told,
+            "answer": "A",
+            "correct": True,
+            "rejected": "gives-away",
+            "completion_tokens": len(told),
+            "finish_reason": "stop",
+        },
+        {
+            "attempt": 2,
+            "temperature": 0.8,
+            "completion": "Ann is older. The answer is A",
+            "answer": "A",
+            "correct": True,
+            "completion_tokens": 29,
+            "finish_reason": "stop",
+        },
+    ]
+    assert [usable(attempt) for attempt in rows["slip"]["attempts"]] == [False, True]
+    assert not any(usable(attempt) for id in ("never", "wrong") for attempt in rows[id]["attempts"])
+    template = read(asking.folder / "distill.txt", "distill").digest
+    assert {row["template"] for row in done.rows} == {template}
+    summary = done.summary
+    assert (summary["method"], summary["template"]) == ("distill", template)
+    assert (summary["solved"], summary["rejected"], summary["exhausted"]) == (1, 1, 1)
+    assert (summary["right"], summary["rejected_gives_away"], summary["rejected_inconclusive"]) == (4, 3, 0)
+    assert summary["solved_by_attempt"] == [0, 1]
+    (message,) = server.seen()[0]["messages"]
+    assert message["content"].startswith("The text of slip.|Question 0 of slip?|A. option A\n")
+    assert message["content"].endswith("|It is A.")
+    before = len(server.seen())
+    assert asking.retry(server.base_url, attempts=2, **flags(asking, "distill")).rows == done.rows
+    assert len(server.seen()) == before
+
+
+def test_all_labelled_questions_are_asked_about_where_that_is_wanted(asking: Asking, scripted: Start) -> None:
+    first_answers(asking, right="A", wrong="B", unlabelled="-")
+    server = scripted(rules=[rule("Question", "Ann is older. The answer is A")])
+    done = asking.retry(server.base_url, about="all", **flags(asking, "distill"))
+    assert [(row["id"], row["first"], row["outcome"]) for row in done.rows] == [
+        ("right", "A", "solved"),
+        ("wrong", "B", "solved"),
+    ]
+    assert done.summary["questions"] == 2
+    again = asking.retry(server.base_url, about="all", attempts=1)
+    assert (again.summary["method"], again.summary["template"]) == ("self", "feedfeedfeed")
+    assert [(row["id"], row["template"]) for row in again.rows] == [
+        ("right", "feedfeedfeed"),
+        ("wrong", "feedfeedfeed"),
+    ]
+
+
+# --- reflect
+
+
+def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without_the_hint(
+    asking: Asking, scripted: Start
+) -> None:
+    first_answers(asking, good="B", hollow="C", bare="D", blames="B")
+    server = scripted(
+        rules=[
+            verified("Ann is older.", "So the answer is A"),
+            verified("The weather is fine.", "The answer is B", "The answer is A"),
+            rule("[good]", "It overlooked Ann.\n\n**Solution:**\nAnn is older. The answer is A"),
+            rule("[hollow]", "Solution: The weather is fine. The answer is A"),
+            rule("[bare]", "Bob was overlooked.\nSolution:\nThe answer is A"),
+            rule(
+                "[blames]",
+                "Solution: My previous answer was wrong. The answer is A",
+                "Solution: Ann is older. The answer is A",
+            ),
+        ]
+    )
+    done = asking.retry(server.base_url, attempts=2, top_p=0.9, **flags(asking, "reflect"))
+    rows = {row["id"]: row for row in done.rows}
+    assert {id: row["outcome"] for id, row in rows.items()} == {
+        "good": "solved",
+        "hollow": "solved",
+        "bare": "rejected",
+        "blames": "solved",
+    }
+    content, conclusion = "It overlooked Ann.\n\n**Solution:**\nAnn is older. The answer is A", "So the answer is A"
+    assert rows["good"]["attempts"] == [
+        {
+            "attempt": 1,
+            "temperature": 0.8,
+            "completion": "Ann is older. The answer is A",
+            "answer": "A",
+            "correct": True,
+            "completion_tokens": len(content) + len(conclusion),
+            "finish_reason": "stop",
+            "critique": "It overlooked Ann.",
+            "conclusion": conclusion,
+        }
+    ]
+    hollow, bare = rows["hollow"]["attempts"], rows["bare"]["attempts"]
+    assert [(each.get("rejected"), each["conclusion"]) for each in hollow] == [
+        ("inconclusive", "The answer is B"),
+        (None, "The answer is A"),
+    ]
+    assert [(each["rejected"], "conclusion" in each) for each in bare] == [("inconclusive", False)] * 2
+    assert [each.get("rejected") for each in rows["blames"]["attempts"]] == ["gives-away", None]
+    assert asked_to_conclude(server) == 4
+    # the second request follows the first at once, has no hint, and is greedy
+    first, second = server.seen()[:2]
+    assert [message["role"] for message in first["messages"]] == ["user", "assistant", "user"]
+    assert [message["content"] for message in first["messages"]] == [
+        "[good]",
+        "First thoughts on good. The answer is B",
+        "Wrong, it is A.",
+    ]
+    assert [message["content"] for message in second["messages"]] == ["[good]", "Ann is older.", CONCLUDE]
+    assert (first["temperature"], second["temperature"], second["top_p"]) == (0.8, 0.0, 0.9)
+    summary = done.summary
+    assert (summary["rejected_gives_away"], summary["rejected_inconclusive"]) == (1, 3)
+    assert summary["conclude_template"] == Template(CONCLUDE).digest
+    assert summary["completion_tokens"] == sum(
+        each["completion_tokens"] for row in done.rows for each in row["attempts"]
+    )
+
+
+def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_trained_on(
+    asking: Asking, scripted: Start
+) -> None:
+    first_answers(asking, slip="B", never="B", wrong="B")
+    mixed = "The reasoning confuses Ann with Bob: it is Ann who is older. The answer is A"
+    server = scripted(
+        rules=[
+            verified("Ann is older.", "The answer is A"),
+            rule("[slip]", mixed, "Solution: Ann is older. The answer is A"),
+            rule("[never]", mixed),
+            rule("[wrong]", "It confuses Ann with Bob. The answer is B"),
+        ]
+    )
+    rows = {row["id"]: row for row in asking.retry(server.base_url, attempts=2, **flags(asking, "reflect")).rows}
+    assert {id: (row["outcome"], [each.get("rejected") for each in row["attempts"]]) for id, row in rows.items()} == {
+        "slip": ("solved", ["no-solution", None]),
+        "never": ("rejected", ["no-solution"] * 2),
+        "wrong": ("exhausted", [None] * 2),
+    }
+    assert not any(usable(attempt) for attempt in rows["never"]["attempts"])
+    assert asked_to_conclude(server) == 1
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "Mistake.\nSolution:\nIt fits.",
+        "Mistake.\n**Solution:** It fits.",
+        "Mistake.\n\n### Solution\nIt fits.",
+        "Mistake.\n## Step-by-step solution\n\nIt fits.",
+        "Mistake.\n\n### 2. Solution\nIt fits.",
+        "Mistake.\n\nNew reasoning:\nIt fits.",
+        "Mistake.\nHere is the corrected reasoning:\nIt fits.",
+        "Mistake.\nCorrected solution: It fits.",
+        "Mistake. Solution: It fits.",
+        "Mistake.\nSolution:\nIt does not.\nMistake.\nNew solution:\nIt fits.",
+        "Mistake.\n解答：\nIt fits.",
+        "Mistake.\n解答如下：\nIt fits.",
+        "Mistake.\n新的解答：It fits.",
+        "Mistake.\n**正确解答**：\nIt fits.",
+        "Mistake.\n以下是新的推理过程：\nIt fits.",
+        "Mistake。解答：It fits.",
+    ],
+)
+def test_the_reasoning_anew_stands_below_its_heading(completion: str) -> None:
+    reading = reflect().reading(QUESTION, Completion(f"{completion} The answer is A", "stop", 0, 0, 0.0))
+    assert (reading.text, reading.rejected) == ("It fits. The answer is A", None)
+    assert "Mistake" in reading.critique
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "The reasoning: it confuses Ann with Bob.",
+        "Original solution: it confuses Ann with Bob.",
+        "The solution confuses Ann with Bob.",
+        "There is no solution: it confuses Ann with Bob.",
+        "原解答：错在这里。",
+        "推理：错在这里。",
+        "",
+    ],
+)
+def test_what_is_no_heading(completion: str) -> None:
+    reading = reflect().reading(QUESTION, Completion(f"{completion}\nThe answer is A", "stop", 0, 0, 0.0))
+    assert (reading.correct, reading.rejected) == (True, "no-solution")
+
+
+@pytest.mark.parametrize("piece", ["*", "# ", "\n#", "new ", ". new ", "以下是", "新的"])
+def test_a_heading_is_looked_for_in_no_time(piece: str) -> None:
+    text = piece * (40_000 // len(piece))
+    start = time.process_time()
+    reflect().reading(QUESTION, Completion(text, "stop", 0, 0, 0.0))
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("told", "reasoning", "sent"),
+    [
+        ("Ann is older.", "Ann is older, which makes A right. Bob is young.", "Bob is young."),
+        ("Ann is older.", "Only option A fits.", None),
+        ("A and B play. A is older.", "A is older than B. Option A fits.", "A is older than B."),
+    ],
+)
+def test_what_verifies_a_reasoning_does_not_name_the_answer(told: str, reasoning: str, sent: str | None) -> None:
+    asked = Problem("p", told, (QUESTION,))
+    case = reflect().case(asked, QUESTION, {"prompt": "[p]", "completion": "B", "answer": "B"})
+    first = Completion(f"Solution: {reasoning} The answer is A", "stop", 0, 0, 0.0)
+    request = reflect().verification(case, 1, first)
+    assert (request and request.history) == (sent and ("[p]", sent))
+    # what is trained on is whole
+    assert reflect().reading(QUESTION, first).text == f"{reasoning} The answer is A"
+    assert reflect().attempt(QUESTION, first).rejected == "inconclusive"
+
+
+def test_a_chain_that_was_broken_off_in_its_middle_only_sends_what_is_missing(asking: Asking, scripted: Start) -> None:
+    first_answers(asking, p="B", q="B")
+    reply = "Solution: Ann is older. The answer is A"
+    expired = {"status": 401, "error": "the key has expired"}
+    server = scripted(
+        rules=[verified("Ann is older.", expired, "The answer is A"), rule("[p]", reply), rule("[q]", reply)]
+    )
+    assert asking.retry(server.base_url, **flags(asking, "reflect")).status == 1
+    done = asking.retry(server.base_url, **flags(asking, "reflect"))
+    assert [row["outcome"] for row in done.rows] == ["solved", "solved"]
+    # p, its verification twice, q and its verification
+    assert [asked_to_conclude(server), len(server.seen())] == [3, 5]
+    assert done.summary["reused"] == 0
+    server.stop()
+    assert asking.retry(server.base_url, **flags(asking, "reflect")).rows == done.rows
+
+
+def test_a_verification_that_fails_is_no_right_answer_and_is_asked_again_alone(asking: Asking, scripted: Start) -> None:
+    first_answers(asking, p="B")
+    server = scripted(
+        rules=[
+            verified("Ann is older.", *[{"status": 500}] * 5, "The answer is A"),
+            rule("[p]", "Solution: Ann is older. The answer is A"),
+        ]
+    )
+    given = {"attempts": 1, **flags(asking, "reflect")}
+    failed = asking.retry(server.base_url, **given)
+    assert failed.status == 1
+    assert "HTTP 500" in failed.message
+    done = asking.retry(server.base_url, **given)
+    assert [row["outcome"] for row in done.rows] == ["solved"]
+    assert [asked_to_conclude(server), len(server.seen())] == [6, 7]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method": "distill"}, "--prompt goes with distill and reflect"),
+        ({"prompt": PROMPTS / "en" / "distill.txt"}, "--prompt goes with distill and reflect"),
+        ({"method": "reflect", "prompt": PROMPTS / "en" / "reflect.txt"}, "--conclude goes with reflect"),
+        ({"method": "distill", "prompt": PROMPTS / "en" / "answer.txt"}, "must say where the answer goes"),
+        (
+            {
+                "method": "reflect",
+                "prompt": PROMPTS / "en" / "reflect.txt",
+                "conclude": PROMPTS / "en" / "conclude.txt",
+                "about": "all",
+            },
+            "--about all goes with self and distill",
+        ),
+    ],
+    ids=["no prompt", "prompt of self", "no conclude", "wrong template", "reflect on what is right"],
+)
+def test_flags_that_do_not_go_together_are_told(asking: Asking, given: dict[str, Any], message: str) -> None:
+    first_answers(asking, p="B")
+    done = asking.retry("http://127.0.0.1:9/v1", **given)
+    assert done.status == 1
+    assert message in done.message
+
+
+def test_the_templates_of_the_project_belong_to_their_methods() -> None:
+    for language in ("en", "zh"):
+        folder: Path = PROMPTS / language
+        for suffix in ("", "-short"):
+            Method.read("distill", lambda *_: GREEDY, folder / f"distill{suffix}.txt", None)
+            method = Method.read("reflect", lambda *_: GREEDY, folder / f"reflect{suffix}.txt", folder / "conclude.txt")
+            assert method.template is not None
+            # the heading that the prompt asks for is the one that is read
+            heading = {"en": "Solution:", "zh": "解答："}[language]
+            assert heading in method.template.text
+            reading = method.reading(QUESTION, Completion(f"No.\n{heading}\nSo. 选A", "stop", 0, 0, 0.0))
+            assert (reading.critique, reading.text) == ("No.", "So. 选A")

@@ -1,0 +1,112 @@
+"""Which strategies a configuration makes, what they build on, and what they share."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errata.config.strategies import Strategies
+from errata.config.validation import validated
+from errata.config.variants import Variant
+
+
+def of(strategies: Any, ablation: Any = (), **sections: Any) -> Strategies:
+    config = {
+        "dataset": {"train": "a", "test": "b", **sections.pop("dataset", {})},
+        "models": {"m": {"source": "x"}, "t": {"source": "y"}},
+        "strategies": strategies,
+        "ablation": dict(ablation) if isinstance(ablation, dict) else list(ablation),
+        **sections,
+    }
+    return Strategies.of(validated(config))
+
+
+def test_completions_that_are_made_alike_are_made_once() -> None:
+    strategies = of(
+        {"a": {"method": "self", "keep": 2}, "b": {"method": "self", "replay": 0.5}, "dpo": {}, "reflect": {}}
+    )
+    assert {name: strategies.retries(name) for name in strategies} == {
+        # it is asked for longer, which is not to be charged to the others
+        "a": "a",
+        "b": "b",
+        "dpo": "b",
+        "reflect": "reflect",
+    }
+
+
+def test_what_the_ablation_keeps_changes_nothing_in_the_whole_pipeline() -> None:
+    strategies = of(["self"], {"more": {"method": "self", "keep": 3}})
+    assert [(strategies.retries(name), strategies[name].keep) for name in ("self", "more")] == [
+        ("self", 1),
+        ("more", 3),
+    ]
+
+
+def test_a_chain_of_strategies_is_charged_once_for_what_its_links_ask_alike() -> None:
+    strategies = of({"self": {"rounds": 2}, "dpo": {"start_from": "self", "keep": 3}, "distill": {}})
+    assert strategies.charged(["dpo", "self"]) == ["dpo"]
+    assert strategies.charged(["self", "dpo"]) == ["dpo"]
+    assert strategies.charged(["self-round2", "self"]) == ["self-round2", "self"]
+    assert strategies.charged(["distill", "self"]) == ["distill", "self"]
+
+
+def test_another_teacher_or_other_questions_are_other_completions() -> None:
+    options = [{}, {"teacher": "t"}, {"questions": "all"}, {"teacher": "t", "keep": 3}]
+    strategies = of({f"d{number}": {"method": "distill", **each} for number, each in enumerate(options)})
+    assert [strategies.retries(name) for name in strategies] == ["d0", "d1", "d2", "d3"]
+
+
+def test_a_round_asks_and_trains_what_the_one_before_has_made() -> None:
+    strategies = of({"self": {"rounds": 3}, "dpo": {"start_from": "self"}})
+    assert list(strategies) == ["self", "self-round2", "self-round3", "dpo"]
+    third = strategies["self-round3"]
+    assert (third.asked, third.start_from, third.round, third.method) == ("self-round2", "self-round2", 3, "self")
+    assert strategies.retries("self-round3") == "self-round3"
+    assert (strategies["dpo"].start_from, strategies["dpo"].asked, strategies["dpo"].stage) == ("self", "base", "dpo")
+
+
+def test_a_fold_leaves_out_its_questions_in_all_that_it_builds_on() -> None:
+    strategies = of({"self": {"rounds": 2}, "dpo": {"start_from": "self"}}, dataset={"folds": 2})
+    assert len(strategies) == 3 * 3
+    second = strategies["self-round2.fold1"]
+    assert (second.fold, second.asked, second.start_from) == (1, "self.fold1", "self.fold1")
+    assert strategies["dpo.fold2"].start_from == "self.fold2"
+    # the base's completions are made once for all folds, those of a fold's own model are not
+    assert strategies.retries("dpo.fold2") == strategies.retries("self.fold1") == "self"
+    assert strategies.retries("self-round2.fold1") == "self-round2.fold1"
+
+
+def test_an_ablation_adds_strategies_and_rounds_that_the_whole_pipeline_is_not_run_for() -> None:
+    strategies = of(["self"], {"distill": {}, "self": {"rounds": 2}})
+    assert strategies.full == {"self": 1}
+    assert strategies.compared == {"self": 2, "distill": 1}
+    assert list(strategies) == ["self", "self-round2", "distill"]
+
+
+@pytest.mark.parametrize(
+    ("text", "variant"),
+    [
+        ("base", ("base", None, None)),
+        ("self", ("self", None, None)),
+        ("self-4bit", ("self", 4, None)),
+        ("base+maj8", ("base", None, 8)),
+        ("self-round2.fold3-3bit+maj16", ("self-round2.fold3", 3, 16)),
+        ("my-8bit-way", ("my-8bit-way", None, None)),
+    ],
+)
+def test_a_variant_is_read_from_its_name(text: str, variant: tuple[str, int | None, int | None]) -> None:
+    assert Variant.parse(text) == variant
+    assert str(Variant(*variant)) == text
+
+
+@given(
+    st.from_regex(r"[a-z][a-z0-9-]{0,5}[a-z]", fullmatch=True),
+    st.none() | st.integers(2, 8),
+    st.none() | st.integers(1, 64),
+)
+def test_a_variants_name_is_read_as_it_was_written(made: str, bits: int | None, votes: int | None) -> None:
+    variant = Variant(made, bits, votes)
+    if not Variant(made).parse(made).bits:
+        assert Variant.parse(str(variant)) == variant
+        assert Variant.parse(str(variant.greedy)).votes is None

@@ -1,0 +1,121 @@
+"""Steps fold and gather-folds: every problem in one fold, by its text and the seed alone; no answer gets lost."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errata.__main__ import main
+from errata.asking.gather_folds import added
+from errata.data.folds import split
+from helpers import indexed, problem, read_jsonl, write_jsonl
+
+# how many problems have each text
+groups = st.lists(st.integers(1, 4), min_size=1, max_size=40)
+
+
+def texts_of(sizes: Sequence[int]) -> dict[str, list[str]]:
+    return {f"text {number}": [f"{number}.{copy}" for copy in range(size)] for number, size in enumerate(sizes)}
+
+
+@given(groups, st.integers(1, 6), st.integers(), st.randoms(use_true_random=False))
+def test_folds_hold_every_problem_once_and_those_of_one_text_together(
+    sizes: list[int], folds: int, seed: int, chance: Any
+) -> None:
+    texts = texts_of(sizes)
+    fold_of = split(texts, folds, seed)
+    assert sorted(fold_of) == sorted(id for ids in texts.values() for id in ids)
+    assert all(len({fold_of[id] for id in ids}) == 1 for ids in texts.values())
+    held = [Counter(fold_of.values())[fold] for fold in range(1, folds + 1)]
+    assert max(held) - min(held) <= max(sizes), "no more than the largest group of the same text"
+    assert min(held) > 0 or len(texts) < folds
+    order = list(texts)
+    chance.shuffle(order)
+    assert split({text: texts[text] for text in order}, folds, seed) == fold_of
+
+
+def test_another_seed_makes_other_folds() -> None:
+    texts = texts_of([1] * 30)
+    assert split(texts, 3, 1) != split(texts, 3, 2)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    problems = [problem(f"题{number}", "A", "B", text=f"Text  {number % 7}") for number in range(9)]
+    problems[8]["problem"] = " Text 1\n"
+    return write_jsonl(tmp_path / "train.jsonl", indexed(*problems))
+
+
+def fold(data: Path, number: int, folds: int = 3) -> tuple[int, Path]:
+    output = data.parent / f"fold{number}.jsonl"
+    words = ["--data", data, "--folds", folds, "--fold", number, "--seed", 5, "--output", output]
+    return main(["fold", *map(str, words)]), output
+
+
+def test_the_folds_of_a_file_are_its_lines(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = data.read_text(encoding="utf-8").splitlines()
+    made = []
+    for number in (1, 2, 3):
+        status, output = fold(data, number)
+        assert status == 0
+        made.append(output.read_text(encoding="utf-8").splitlines())
+        assert made[-1] == [line for line in lines if line in made[-1]], "in their order, as they were"
+        assert f"{len(made[-1])} of 9 problems" in capsys.readouterr().err
+    assert sorted(line for each in made for line in each) == sorted(lines)
+    assert sorted(map(len, made)) == [3, 3, 3]
+
+
+def test_folds_that_cannot_be_made_are_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fold(data, 8, folds=8)[0] == 1
+    assert "7 different problems cannot make 8 folds" in capsys.readouterr().err
+    for number in (0, 4):
+        status, output = fold(data, number)
+        assert status == 1
+        assert not output.exists()
+        assert f"--fold {number}: the folds are 1 to 3" in capsys.readouterr().err
+
+
+def gather(data: Path, parts: list[Path]) -> int:
+    summaries = [path.with_suffix(".summary.json") for path in parts]
+    made = ["--output", data.parent / "folds.jsonl", "--summary", data.parent / "folds.json"]
+    return main(["gather-folds", *map(str, ["--data", data, "--parts", *parts, "--summaries", *summaries, *made])])
+
+
+def test_the_answers_to_all_folds_are_those_to_the_data(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = []
+    for number in (1, 2, 3):
+        _, output = fold(data, number)
+        rows = [
+            {"id": record["id"], "question": each["index"], "completion": f"of {number}"}
+            for record in read_jsonl(output)
+            for each in record["questions"]
+        ]
+        parts.append(write_jsonl(data.parent / "scores" / f"fold{number}.jsonl", rows))
+        parts[-1].with_suffix(".summary.json").write_text(json.dumps({"questions": len(rows), "wall_seconds": 1.5}))
+    assert gather(data, parts) == 0
+    rows = read_jsonl(data.parent / "folds.jsonl")
+    assert [(row["id"], row["question"]) for row in rows] == [(f"题{n}", q) for n in range(9) for q in (0, 1)]
+    assert {row["completion"] for row in rows} == {"of 1", "of 2", "of 3"}
+    assert json.loads((data.parent / "folds.json").read_text()) == {"questions": 18, "wall_seconds": 4.5}
+    capsys.readouterr()
+    assert gather(data, parts[1:]) == 1
+    assert "is missing" in capsys.readouterr().err
+
+
+def test_what_folds_counted_is_added_up_as_far_as_it_is_known() -> None:
+    first = {"questions": 3, "completion_tokens": 10, "cached_tokens": None, "wall_seconds": 2.0, "saturated": 0.5}
+    second = {"questions": 4, "completion_tokens": 20, "cached_tokens": 7, "wall_seconds": None, "saturated": 1.0}
+    told = {"template": "ab12", "votes": 8, "parts": [{"part": "1/2"}]}
+    assert added([{**first, **told}, {**second, **told}]) == {
+        "questions": 7,
+        "completion_tokens": 30,
+        "cached_tokens": None,
+        "wall_seconds": None,
+        "template": "ab12",
+    }
+    assert added([{"template": "ab12"}, {"template": "cd34"}]) == {}

@@ -1,0 +1,179 @@
+"""Calibration texts: what is in them, that they are the same every time, and what is refused."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errata.core.errors import UserError
+from errata.data.records import Key
+from errata.quantizing import calibration
+from helpers import problem, write_jsonl
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def answer(id: str, question: int, correct: bool | None, completion: str = "reasoning") -> dict[str, Any]:
+    prompt = f"prompt of {id} {question}"
+    return {"id": id, "question": question, "prompt": prompt, "completion": completion, "correct": correct}
+
+
+def retried(id: str, question: int, outcome: str, *attempts: tuple[str, bool]) -> dict[str, Any]:
+    return {
+        "id": id,
+        "question": question,
+        "outcome": outcome,
+        "attempts": [{"completion": text, "correct": correct} for text, correct in attempts],
+    }
+
+
+ANSWERS = [
+    answer("p1", 0, True, "first right"),
+    answer("p1", 1, False, "first wrong"),
+    answer("p2", 0, False, "wrong again"),
+    answer("p3", 0, None, "unlabelled"),
+]
+RETRIES = [
+    retried("p1", 1, "solved", ("still wrong", False), ("right at last", True)),
+    retried("p2", 0, "exhausted", ("never", False)),
+]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "<|im_end|>", "bos_token": {"content": "<s>"}})
+    )
+    (folder / "chat_template.jinja").write_text(CHATML)
+    return folder
+
+
+def texts(
+    tmp_path: Path,
+    checkpoint: Path,
+    *,
+    kind: str = "completions",
+    samples: int = 10,
+    seed: int = 1,
+    held_out: Iterable[str] = (),
+    **files: Any,
+) -> Any:
+    output = tmp_path / "calibration.json"
+    data = write_jsonl(tmp_path / "train.jsonl", [problem(id, "A", text=f"Text of {id}") for id in ("p1", "p2", "p3")])
+    calibration.run(
+        argparse.Namespace(
+            checkpoint=checkpoint,
+            data=data,
+            held_out=[write_jsonl(tmp_path / "test.jsonl", [problem("x", None, text=text) for text in held_out])],
+            answers=write_jsonl(tmp_path / "answers.jsonl", files.get("answers", ANSWERS)),
+            retries=write_jsonl(tmp_path / "retries.jsonl", files.get("retries", RETRIES)),
+            kind=kind,
+            samples=samples,
+            seed=seed,
+            output=output,
+        )
+    )
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
+def test_completions_are_what_the_model_read_and_wrote_where_it_was_right(tmp_path: Path, checkpoint: Path) -> None:
+    rows = texts(tmp_path, checkpoint)
+    assert {(row["id"], row["question"]): row["text"] for row in rows} == {
+        ("p1", 0): "<|im_start|>user\nprompt of p1 0<|im_end|>\n<|im_start|>assistant\nfirst right<|im_end|>",
+        ("p1", 1): "<|im_start|>user\nprompt of p1 1<|im_end|>\n<|im_start|>assistant\nright at last<|im_end|>",
+    }
+
+
+def test_prompts_are_bare_and_of_every_question(tmp_path: Path, checkpoint: Path) -> None:
+    (checkpoint / "chat_template.jinja").unlink()
+    rows = texts(tmp_path, checkpoint, kind="prompts")
+    assert sorted(row["text"] for row in rows) == [f"prompt of {key}" for key in ("p1 0", "p1 1", "p2 0", "p3 0")]
+
+
+def test_only_completions_that_may_be_trained_on_are_taken_and_each_question_once(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    retries = [
+        retried("p1", 0, "solved", ("a teacher's", True)),
+        retried("p1", 1, "rejected", ("gives it away", True)),
+        retried("p2", 0, "solved", ("told", True), ("its own", True)),
+    ]
+    retries[1]["attempts"][0]["rejected"] = retries[2]["attempts"][0]["rejected"] = "gives-away"
+    rows = texts(tmp_path, checkpoint, retries=retries)
+    assert sorted((row["id"], row["question"]) for row in rows) == [("p1", 0), ("p2", 0)]
+    assert [row["text"].split("assistant\n")[1] for row in rows if row["id"] == "p1"] == ["first right<|im_end|>"]
+    assert [row["text"].split("assistant\n")[1] for row in rows if row["id"] == "p2"] == ["its own<|im_end|>"]
+
+
+@pytest.mark.parametrize("kind", ["completions", "prompts"])
+def test_problems_that_are_scored_are_left_out(tmp_path: Path, checkpoint: Path, kind: str) -> None:
+    answers = [*ANSWERS, answer("p2", 1, True)]
+    rows = texts(tmp_path, checkpoint, kind=kind, answers=answers, held_out=["Text\n of  p1", "Text of p3"])
+    assert {row["id"] for row in rows} == {"p2"}
+    with pytest.raises(UserError, match="but of 3 problems that are held out"):
+        texts(tmp_path, checkpoint, kind=kind, answers=answers, held_out=[f"Text of p{n}" for n in (1, 2, 3)])
+
+
+def test_nothing_right_is_told_with_the_keys_to_change(tmp_path: Path, checkpoint: Path) -> None:
+    with pytest.raises(UserError, match=r"generate\.attempts.*quantize\.calibration"):
+        texts(tmp_path, checkpoint, answers=[answer("p1", 0, False)], retries=[])
+
+
+def test_a_checkpoint_without_chat_template_is_told(tmp_path: Path, checkpoint: Path) -> None:
+    (checkpoint / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match=r"no chat template"):
+        texts(tmp_path, checkpoint)
+
+
+@pytest.mark.parametrize("source", ["{{ raise_exception('no system') }}", "{% for %}", "{{ messages.clear() }}"])
+def test_a_template_that_fails_or_reaches_out_of_its_sandbox_is_told(
+    tmp_path: Path, checkpoint: Path, source: str
+) -> None:
+    (checkpoint / "chat_template.jinja").write_text(source)
+    with pytest.raises(UserError, match="chat template"):
+        texts(tmp_path, checkpoint)
+
+
+def test_templates_in_the_settings_and_the_helpers_of_transformers_work(tmp_path: Path, checkpoint: Path) -> None:
+    (checkpoint / "chat_template.jinja").unlink()
+    template = (
+        "{{ bos_token }}{% for message in messages %}{% generation %}{{ message | tojson }}{% endgeneration %}"
+        "{% if loop.last %}{% break %}{% endif %}{% endfor %}{{ strftime_now('') }}>"
+    )
+    settings = {
+        "bos_token": {"content": "<s>"},
+        "eos_token": "</s>",
+        "chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": template}],
+    }
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings))
+    rows = texts(tmp_path, checkpoint, samples=10, answers=[answer("ö", 0, True, "Antwort")], retries=[])
+    assert [row["text"] for row in rows] == ['<s>{"role": "user", "content": "prompt of ö 0"}>Antwort</s>']
+
+
+keys = st.builds(Key, st.text(min_size=1), st.integers(0, 9))
+
+
+@given(st.lists(keys, unique=True), st.integers(1, 20), st.integers(), st.randoms(use_true_random=False))
+def test_the_choice_depends_on_the_seed_alone(found: list[Key], samples: int, seed: int, chance: Any) -> None:
+    exchanges = [calibration.Exchange(key, "prompt", None, None) for key in found]
+    chosen = calibration.choose(exchanges, samples, seed)
+    assert len(chosen) == min(samples, len(found))
+    assert len(set(chosen)) == len(chosen)
+    assert set(chosen) <= set(exchanges)
+    chance.shuffle(exchanges)
+    assert calibration.choose(exchanges, samples, seed) == chosen
+
+
+def test_another_seed_chooses_others() -> None:
+    exchanges = [calibration.Exchange(Key("p", number), "prompt", None, None) for number in range(100)]
+    assert calibration.choose(exchanges, 10, 1) != calibration.choose(exchanges, 10, 2)

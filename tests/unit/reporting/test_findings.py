@@ -1,0 +1,157 @@
+"""What the report says in words: votes and their price, what is held out, what strategies share."""
+
+import csv
+import html
+import json
+from pathlib import Path
+
+import pytest
+
+from errata.reporting.findings import held_out, summary
+from errata.reporting.leaderboard import collect
+from made_up_run import Run, strategy
+
+MODEL = "smollm2-135m"
+
+
+def right(count: int, of: int = 20) -> list[bool]:
+    return [place < count for place in range(of)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def test_a_vote_is_compared_with_what_votes_and_its_price_is_told(run: Run) -> None:
+    run.score("self+maj8", "test", right(15), tokens=316, labelled_samples=160, right_samples=90)
+    run.score("self", "test", right(8))
+    run.score("base+maj8", "test", right(5), tokens=320)
+    run.score("self-4bit", "test", right(8))
+    run.score("base", "test", right(5))
+    run.score("self-4bit+maj8", "test", right(9))
+    run.score("self-round2", "test", right(8))
+    rows = collect(run.scores, ["self", "self-round2"])
+    assert [row.score.variant for row in rows] == [
+        "base",
+        "base+maj8",
+        "self",
+        "self+maj8",
+        "self-4bit",
+        "self-4bit+maj8",
+        "self-round2",
+    ]
+    against = {row.score.variant: [each.against for each in (row.to_base, row.to_origin) if each] for row in rows}
+    assert against == {
+        "base": [],
+        "base+maj8": ["base"],
+        "self": ["base"],
+        "self+maj8": ["base", "self"],
+        "self-4bit": ["base", "self"],
+        "self-4bit+maj8": ["base", "self-4bit"],
+        "self-round2": ["base"],
+    }
+    voted = rows[3]
+    assert voted.to_origin is not None
+    assert voted.to_origin.test[:3] == (20, 7, 0)
+    said = [sentence for sentence in summary(rows, MODEL, {4: 1}, {}) if "self+maj8 answers" in sentence]
+    assert said[0].endswith(
+        "35.0 points more than self: significant, exact McNemar p = 0.0156 (7 questions right only here, 0 only "
+        "there). 8 sampled completions a question: 7.9 times the completion tokens of self; a single one of them is "
+        "right in 56.2 % of cases on average."
+    )
+    base = next(each for each in summary(rows, MODEL, {}, {}) if "base+maj8 answers" in each)
+    assert base.endswith("8 sampled completions a question: 8.0 times the completion tokens of base.")
+    page = html.unescape(run.report())
+    assert said[0] in page
+    with (run.results / "leaderboard.csv").open(newline="") as file:
+        table = {row["variant"]: row for row in csv.DictReader(file)}
+    assert (table["self+maj8"]["sampled_accuracy"], table["self"]["sampled_accuracy"]) == ("0.5625", "")
+    assert {row["held_out"] for row in table.values()} == {"True"}
+
+
+def test_folds_are_held_out_and_what_was_trained_on_is_not(run: Run) -> None:
+    for split in ("train", "folds", "test"):
+        for variant in ("base", "self"):
+            run.score(variant, split, right(9), labelled=split != "test")
+    run.config["dataset"]["folds"] = 5
+    rows = collect(run.scores, ["self"])
+    assert [(row.score.split, row.score.variant, row.score.held_out) for row in rows] == [
+        ("test", "base", True),
+        ("test", "self", True),
+        ("folds", "base", True),
+        ("folds", "self", True),
+        ("train", "base", True),
+        ("train", "self", False),
+    ]
+    assert held_out(rows, 5, None) == [
+        "test is held out: no model was trained on questions of this split.",
+        "folds is held out: every question of train was answered by a model trained without its fold (5 folds, by "
+        "problem).",
+        "train is not held out: the model was trained on questions of this split (self; the others were not).",
+    ]
+    told = summary(rows, MODEL, {}, {})
+    assert told[0].startswith("Split test has no labelled question")
+    assert any(sentence.startswith("On folds, self answers 9 of 20 right") for sentence in told)
+    assert not any("On train" in sentence for sentence in told), "folds say it better"
+    page = run.report()
+    assert "(5 folds, by problem)" in page
+    assert page.count('<span class="line soft">held out</span>') == 5
+    assert page.count('<span class="line soft">trained on</span>') == 1
+
+
+def test_without_labels_and_folds_the_way_to_a_held_out_figure_is_told(run: Run) -> None:
+    for variant in ("base", "self"):
+        run.score(variant, "test", right(0), labelled=False)
+        run.score(variant, "train", right(9))
+    rows = collect(run.scores, ["self"])
+    told = held_out(rows, None, None)
+    assert len(told) == 3
+    assert told[2].startswith("No tuned model was scored on labelled questions that it was not trained on")
+    assert "`dataset.folds: 5` in the configuration would" in told[2]
+    sentences = summary(rows, MODEL, {}, {})
+    assert "What follows says nothing of new questions: train is what was trained on." in sentences
+    assert any(sentence.startswith("On train, self answers 9 of 20 right") for sentence in sentences)
+    # a base model that nothing is trained from needs no folds
+    assert not any("folds" in sentence for sentence in held_out(rows[:1], None, None))
+
+
+def test_strategies_that_share_their_completions_share_a_section(run: Run) -> None:
+    run.config["strategies"] = {"self": strategy("self"), "prefer": strategy("dpo")}
+    run.config["ablation"] = {"reflect": strategy("reflect"), "never": strategy("distill")}
+    run.config["generate"]["keep"] = 1
+    run.config["dataset"]["folds"] = None
+    for variant in ("base", "self", "prefer", "reflect"):
+        run.score(variant, "test", right(9))
+    run.retries("self")
+    path = run.results / MODEL / "retries" / "reflect.jsonl"
+    attempt = {"attempt": 1, "completion": "So B.", "answer": "B", "correct": True, "finish_reason": "stop"}
+    attempts = [
+        {**attempt, "completion_tokens": 7, "rejected": "gives-away", "critique": "I forgot the lamp."},
+        {**attempt, "completion_tokens": 7, "attempt": 2, "rejected": "inconclusive"},
+        {**attempt, "completion_tokens": 7, "attempt": 3},
+    ]
+    row = {"id": "train-000", "question": 0, "expected": "B", "template": "aaaaaaaaaaaa"}
+    rows = [
+        {**row, "first": "A", "outcome": "solved", "attempts": attempts},
+        {**row, "first": "B", "question": 1, "outcome": "rejected", "attempts": attempts[:2]},
+    ]
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (run.results / MODEL / "retries" / "reflect.summary.json").write_text(
+        '{"template": "aaaaaaaaaaaa", "conclude_template": "cccccccccccc"}'
+    )
+    (run.results / MODEL / "answers" / "train.summary.json").write_text('{"template": "bbbbbbbbbbbb"}')
+    page = run.report()
+    assert "first got wrong, strategies self, prefer solved 20 (50.0 %)" in page
+    assert f"Of 2 training questions, whatever {MODEL} first answered, strategy reflect solved 1 (50.0 %)" in page
+    assert 'solved by attempt 3</th><td class="number">12</td><td class="number">1</td>' in page
+    assert "attempt 1: B, right, but it says that it was told" in page
+    assert "attempt 2: B, right, but asked without being told, its reasoning leads elsewhere" in page
+    assert "attempt 3: B, right</h5>" in page
+    assert "attempt 1: what it says of its mistake" in page
+    assert "train-000, question 1: rejected after 2 attempts" in page
+    assert "<dt>prompt template, answers</dt><dd>bbbbbbbbbbbb</dd>" in page
+    assert "<dt>prompt template, retries reflect</dt><dd>aaaaaaaaaaaa</dd>" in page
+    assert "<dt>prompt template, retries reflect, verifying</dt><dd>cccccccccccc</dd>" in page
+    assert "Strategy prefer: no training log yet" in page
+    assert "Strategy never" not in page, "a strategy of the ablation that was not made is not missed"

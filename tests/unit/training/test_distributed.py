@@ -1,0 +1,265 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errata.config.validation import validated
+from errata.core.errors import Faults, UserError
+from errata.training import distributed, trainer, work_folder
+from errata.training.distributed import World
+
+JOB = {"SLURM_JOB_ID": "123", "SLURM_JOB_NUM_NODES": "2", "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "gpu[1-2]"}
+
+
+def option(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+def test_one_process_for_each_gpu_of_all_nodes() -> None:
+    assert distributed.world({}, None, 0) == World()
+    assert distributed.world({}, None, 8) == World(each=8, gpus=8)
+    assert distributed.world({}, 2, 0).processes == 2
+    # a step of one node within a job of two
+    assert distributed.world(JOB, None, 8).processes == 16
+    assert distributed.world({"SLURM_NNODES": "2"}, None, 1).nodes == 1, "variables of Slurm without a job"
+    with pytest.raises(UserError, match=r"distributed\.processes: 4, but the job has 2 GPUs"):
+        distributed.world({}, 4, 2)
+
+
+def test_a_process_alone_needs_no_launcher_unless_it_sees_more_gpus_than_it_uses() -> None:
+    assert distributed.command(World(), {})[1:] == ["-m", "errata.training.trainer", "train.yaml"]
+    assert not distributed.environment("zero3", World(), on_cpu=False)
+    assert distributed.settings("zero3", {}, World(), on_cpu=True) == {}
+    assert option(distributed.command(World(gpus=2), {}), "--nproc-per-node") == "1"
+
+
+def test_one_node_meets_on_loopback_at_a_port_that_the_kernel_chooses() -> None:
+    command = distributed.command(World(each=2), {})
+    assert command[1:3] == ["-m", "torch.distributed.run"]
+    assert option(command, "--rdzv-endpoint") == "127.0.0.1:0"
+    assert option(command, "--nproc-per-node") == "2"
+    # the workers are not to be killed for a signal that all processes get
+    assert "SIGTERM" not in option(command, "--signals-to-handle")
+    assert command[-3:] == ["-m", "errata.training.trainer", "train.yaml"]
+
+
+def test_several_nodes_meet_at_the_first_one() -> None:
+    world = distributed.world({**JOB, "SLURM_CPUS_PER_TASK": "16"}, None, 4)
+    command = distributed.command(world, {**JOB, "SLURM_CPUS_PER_TASK": "16"}, lambda nodes: f"first-of-{nodes}")
+    srun = command[: command.index("torch.distributed.run") - 2]
+    wanted = ["srun", "--overlap", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=16"]
+    assert srun == [*wanted, "--kill-on-bad-exit=1"]
+    assert option(command, "--nnodes") == "2"
+    assert option(command, "--rdzv-endpoint") == "first-of-gpu[1-2]:20123"
+    assert option(command, "--rdzv-id") == "errata-123"
+    assert "--local-addr" not in command
+    assert option(distributed.command(world, JOB, lambda _: "127.0.0.1"), "--local-addr") == "127.0.0.1"
+
+
+@given(st.integers(1, 10**8), st.integers(1, 9999))
+def test_jobs_meet_at_different_ports(job: int, later: int) -> None:
+    ports = {distributed.rendezvous_port(str(number)) for number in (job, job + later)}
+    assert len(ports) == 2
+    assert all(1024 < port < 32768 for port in ports), "the kernel gives out the others"
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scontrol that says what stands in files beside it."""
+    path = tmp_path / "scontrol"
+    path.write_text('#!/bin/sh\ncat "$(dirname "$0")/$2"\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "hostnames").write_text("no-such-node.invalid\nother\n")
+    (tmp_path / "node").write_text("NodeName=gpu1 CPUTot=8\n   NodeAddr=127.0.0.2 NodeHostName=gpu1\n")
+    return tmp_path
+
+
+def test_first_node_by_its_name_else_by_the_address_that_slurm_has(
+    scontrol: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"127.0.0.2", "gpu7"}
+
+    def resolve(name: str, port: object) -> None:
+        if name not in known:
+            raise socket.gaierror(name, port)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert distributed.node_address("x") == "127.0.0.2"
+    (scontrol / "node").write_text("")
+    assert distributed.node_address("x") == "127.0.0.1"
+    (scontrol / "hostnames").write_text("gpu7\n")
+    assert distributed.node_address("x") == "gpu7"
+    (scontrol / "hostnames").unlink()
+    with pytest.raises(UserError, match="no answer"):
+        distributed.node_address("x")
+
+
+def test_what_the_trainer_is_told() -> None:
+    assert distributed.settings("ddp", {}, World(each=2), on_cpu=True) == {"ddp_backend": "gloo"}
+    assert distributed.settings("ddp", {}, World(each=2), on_cpu=False) == {}
+    assert distributed.settings("ddp", {}, World(nodes=2), on_cpu=False) == {"data_shared_file_system": True}
+    for stage in (2, 3):
+        zero = distributed.settings(f"zero{stage}", {}, World(each=8), on_cpu=False)["deepspeed"]
+        assert zero["zero_optimization"]["stage"] == stage
+        # what the trainer's own settings decide
+        batch = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+        assert {zero[key] for key in (*batch, "gradient_clipping")} == {"auto"}
+        assert zero["bf16"]["enabled"] == zero["fp16"]["enabled"] == "auto"
+    # without it every checkpoint would lack the adapter
+    assert zero["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
+    assert distributed.settings("fsdp", {}, World(each=8), on_cpu=False)["fsdp"] == "full_shard auto_wrap"
+    assert distributed.settings("zero3", {"deepspeed": {"a": 1}}, World(each=8), on_cpu=False) == {}
+    assert distributed.environment("fsdp", World(each=2), on_cpu=False)["ACCELERATE_USE_FSDP"] == "true"
+    with pytest.raises(UserError, match="fsdp needs GPUs"):
+        distributed.settings("fsdp", {}, World(each=2), on_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("section", "train", "fault"),
+    [
+        ({"strategy": "zero3"}, {"quantization_bit": 8}, "train.quantization_bit: 8 bits cannot be sharded by zero3"),
+        ({"strategy": "fsdp"}, {"quantization_bit": 8}, "8 bits cannot be sharded by fsdp"),
+        ({"strategy": "zero3"}, {"pure_bf16": True}, "train.pure_bf16"),
+        ({}, {"deepspeed": {}}, "train.deepspeed: only with distributed.strategy zero2 or zero3"),
+        ({"strategy": "zero2"}, {"fsdp": "full_shard"}, "train.fsdp: only with distributed.strategy fsdp"),
+        ({"strategy": "zero2"}, {"deepspeed": "z.json"}, "train.deepspeed: give the settings themselves"),
+        ({"strategy": "mpi"}, {}, "distributed.strategy: 'mpi' is not one of ddp, zero2, zero3, fsdp"),
+    ],
+)
+def test_contradictions_are_refused(section: dict[str, Any], train: dict[str, Any], fault: str) -> None:
+    config = {
+        "dataset": {"train": "a", "test": "b"},
+        "models": {"m": {"source": "org/model", "engine": "vllm"}},
+        "hardware": "cuda",
+    }
+    validated({**config, "distributed": {"strategy": "zero3"}, "train": {"quantization_bit": 4}})
+    with pytest.raises(Faults) as refused:
+        validated({**config, "distributed": section, "train": train})
+    assert len(refused.value.faults) == 1
+    assert fault in refused.value.faults[0]
+
+
+def test_sharding_needs_gpus() -> None:
+    config = {"dataset": {"train": "a", "test": "b"}, "models": {"m": {"source": "org/model"}}}
+    with pytest.raises(Faults, match=r"distributed\.strategy: zero2 needs GPUs; with hardware cpu use ddp"):
+        validated({**config, "distributed": {"strategy": "zero2"}})
+
+
+def test_the_first_worker_to_fail_has_the_last_word(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("start\n[rank1]: Traceback\n[rank0]: other\n[rank1]: ValueError: why\nChildFailedError: no reason\n")
+    assert distributed.last_words(log) == "Traceback\nValueError: why"
+    log.write_text("ValueError: alone\n")
+    assert distributed.last_words(log) == "ValueError: alone"
+    # before the processes know their ranks
+    report = (
+        "Traceback (most recent call last):\n  raise ChildFailedError(\nerrors.ChildFailedError: \n====\n[0]: why not\n"
+    )
+    log.write_text(f"Traceback (most recent call last):\nValueError: no bf16\n{report}")
+    assert distributed.last_words(log) == "Traceback (most recent call last):\nValueError: no bf16"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "bits", "dtype", "refused"),
+    [
+        ("fsdp", 4, "float32", True),
+        ("fsdp", 4, "bfloat16", False),
+        ("fsdp", None, "float32", False),
+        ("zero3", 4, "float32", False),
+    ],
+)
+def test_a_base_that_fsdp_would_fail_on_is_refused_before_it_is_loaded(
+    strategy: str, bits: int | None, dtype: str, refused: bool
+) -> None:
+    configuration = {"bf16": True, "quantization_bit": bits}
+    if refused:
+        with pytest.raises(UserError, match="Use strategy zero3, or a base checkpoint in bfloat16"):
+            distributed.check_base(strategy, configuration, World(1, 2, 2), dtype)
+    else:
+        distributed.check_base(strategy, configuration, World(1, 2, 2), dtype)
+    distributed.check_base(strategy, configuration, World(1, 1, 1), dtype)
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_deepspeed_is_imported_as_if_there_were_no_gpu(gpu: bool, tmp_path: Path) -> None:
+    """It asks for CUDA's compiler if it sees one, and what it can do anyway; afterwards the GPU is seen as before."""
+    (tmp_path / "torch.py").write_text(
+        f"class cuda:\n    is_available = staticmethod(lambda: {gpu})\n"
+        "    def get_device_capability():\n        raise TypeError('no device')\n"
+    )
+    (tmp_path / "deepspeed.py").write_text(
+        "import torch\nassert not torch.cuda.is_available(), 'no nvcc'\n"
+        "assert torch.cuda.get_device_capability()[0] < 8\n"
+    )
+    script = "import os, sys, torch, errata.training.trainer as t; t._spare_nvcc(); print(torch.cuda.is_available(),"
+    script += " 'deepspeed' in sys.modules, os.environ.get('DS_ACCELERATOR'))"
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    shown = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.split() == ["True", "True", "cuda"] if gpu else ["False", "False", "None"]
+
+
+class Others:
+    """The other processes of a training, of which one may want to stop."""
+
+    count = 2
+
+    def __init__(self, stopping: bool = False) -> None:
+        self.stopping = stopping
+
+    def any(self, flag: bool) -> bool:
+        return flag or self.stopping
+
+    def wait(self) -> None:
+        pass
+
+
+def step(guard: trainer.Guard, work: Path, number: int) -> SimpleNamespace:
+    """What the trainer does at the end of a step that it would not save at."""
+    control = SimpleNamespace(should_save=False, should_log=False, should_evaluate=True)
+    state = SimpleNamespace(global_step=number, max_steps=5, is_world_process_zero=True)
+    arguments = SimpleNamespace(output_dir=str(work))
+    guard.on_step_end(arguments, state, control)
+    if control.should_save:
+        point = work / f"checkpoint-{number}"
+        point.mkdir()
+        (point / "trainer_state.json").write_text(json.dumps({"global_step": number}))
+        guard.on_save(arguments, state, control)
+    return control
+
+
+@pytest.mark.parametrize("how", ["file", "other process"])
+def test_guard_stops_all_processes_at_the_end_of_a_step(tmp_path: Path, how: str) -> None:
+    others = Others()
+    guard = trainer.Guard(tmp_path, others)
+    assert step(guard, tmp_path, 1).should_evaluate, "nobody wants to stop"
+    if how == "file":
+        (tmp_path / work_folder.STOP).touch()
+    else:
+        others.stopping = True
+    with pytest.raises(SystemExit) as ended:
+        step(guard, tmp_path, 2)
+    assert ended.value.code == 0
+    assert work_folder.stopped_at(tmp_path) == (2, 5)
+    newest = work_folder.newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert work_folder.processes_of(newest) == 2
+
+
+def test_guard_lets_the_last_step_finish(tmp_path: Path) -> None:
+    (tmp_path / work_folder.STOP).touch()
+    assert not step(trainer.Guard(tmp_path, Others()), tmp_path, 5).should_save

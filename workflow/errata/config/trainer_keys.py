@@ -1,0 +1,151 @@
+"""LLaMA-Factory's keys: our defaults, and the keys and values that are refused."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from errata.core.errors import Faults, UserError
+
+STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
+
+
+# Keys of LLaMA-Factory by which a strategy is set; given in `train`, they take the place of ours.
+KEYS = {"zero2": {"deepspeed"}, "zero3": {"deepspeed"}, "fsdp": {"fsdp", "fsdp_config"}, "ddp": set[str]()}
+
+
+def contradictions(strategy: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """What of `train` does not go with `distributed.strategy`, a sentence each.
+
+    Args:
+        settings: the user's keys of LLaMA-Factory.
+    """
+    for name in sorted({"deepspeed", "fsdp", "fsdp_config"} & set(settings) - KEYS[strategy]):
+        fitting = " or ".join(each for each, keys in KEYS.items() if name in keys)
+        yield f"{name}: only with distributed.strategy {fitting}, whose own value it takes the place of"
+    for name in ("deepspeed", "fsdp_config"):
+        if isinstance(settings.get(name), str):
+            yield f"{name}: give the settings themselves; a file could change without a word"
+    # LLaMA-Factory refuses it too, but only when all GPUs are there
+    if strategy in ("zero3", "fsdp") and settings.get("quantization_bit", 4) == 8:
+        yield f"quantization_bit: 8 bits cannot be sharded by {strategy}; use 4, null, or strategy ddp or zero2"
+    if strategy == "zero3" and settings.get("pure_bf16"):
+        yield "pure_bf16: not with distributed.strategy zero3"
+
+
+# QLoRA as in the recipe that this project reproduces; config/llama3.1-70b.yaml names all its values itself.
+DEFAULTS: dict[str, Any] = {
+    "finetuning_type": "lora",
+    "lora_target": "all",
+    "lora_rank": 16,
+    "lora_alpha": 32,
+    "quantization_bit": 4,
+    "quantization_method": "bnb",
+    "quantization_type": "nf4",
+    "double_quantization": True,
+    "cutoff_len": 2048,
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "learning_rate": 5e-5,
+    "num_train_epochs": 3,
+    "lr_scheduler_type": "cosine",
+    "warmup_ratio": 0.1,
+    "val_size": 0.1,
+    "eval_strategy": "steps",
+    "eval_steps": 10,
+    "per_device_eval_batch_size": 1,
+    "logging_steps": 5,
+    "logging_first_step": True,  # else a training shorter than logging_steps has no loss curve
+    "save_strategy": "steps",
+    "save_steps": 20,
+    "save_total_limit": 2,
+    "plot_loss": True,
+    "report_to": "none",
+}
+
+
+# Of stage dpo alone. Its reference is the model without the adapter, which is what the training starts from.
+PREFERENCE_DEFAULTS: dict[str, Any] = {"pref_beta": 0.1, "pref_loss": "sigmoid"}
+
+
+_OURS = "Errata sets it"
+
+
+# Keys that cannot be passed through, and why.
+REFUSED = {
+    "model_name_or_path": f"{_OURS}: the model's `source` decides",
+    "adapter_name_or_path": f"{_OURS}: training starts from the base model",
+    "template": f"{_OURS}: it is a key of the model",
+    "stage": f"{_OURS}: the strategy decides",
+    "dataset": f"{_OURS}: the strategy decides",
+    "dataset_dir": _OURS,
+    "eval_dataset": "validation rows are taken from the training set, see val_size",
+    "tokenized_path": "a stored tokenized dataset would hide what changed in the data",
+    "ref_model": "what a training starts from is its reference",
+    "ref_model_adapters": "what a training starts from is its reference",
+    "ref_model_quantization_bit": "what a training starts from is its reference",
+    "output_dir": _OURS,
+    "overwrite_output_dir": f"{_OURS}: whether to resume is decided by what is trained",
+    "resume_from_checkpoint": f"{_OURS}: whether to resume is decided by what is trained",
+    "do_train": _OURS,
+    "do_predict": "scoring is a step of its own",
+    "seed": f"{_OURS}: `generate.seed`",
+    "trust_remote_code": f"{_OURS}: it is a key of the model",
+    "add_tokens": "the tuned model keeps the base's tokenizer",
+    "add_special_tokens": "the tuned model keeps the base's tokenizer",
+    "new_special_tokens_config": "the tuned model keeps the base's tokenizer",
+    "resize_vocab": "the tuned model keeps the base's tokenizer",
+    "push_to_hub": "nothing is uploaded",
+    "save_only_model": "such a checkpoint cannot be resumed from",
+    "enable_jit_checkpoint": "Errata saves a checkpoint itself when a training is told to stop",
+    "use_ray": "the trainer must run where its rule runs",
+    "deepspeed_plugin": _OURS,
+    "evaluation_strategy": "its name is now eval_strategy",
+    "no_cuda": "its name is now use_cpu",
+    "save_safetensors": "the trainer writes nothing else",
+}
+
+
+# Values that the trainer does not check: a misspelt one is ignored without a word.
+ALLOWED: dict[str, tuple[Any, ...]] = {
+    "quantization_method": ("bnb",),
+    "quantization_bit": (None, 4, 8),
+    "quantization_type": ("nf4", "fp4"),
+    "finetuning_type": ("lora",),
+    "plot_loss": (True,),
+}
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """Read --settings, a JSON object."""
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--settings: not valid JSON ({error}).") from error
+    if not isinstance(settings, dict):
+        raise UserError("--settings: not a JSON object.")
+    return settings
+
+
+def check_settings(settings: Mapping[str, Any], strategy: str = "ddp") -> None:
+    """Refuse what `setting_faults` finds, all at once.
+
+    Raises:
+        Faults: there is some.
+    """
+    if faults := [f"train.{fault}" for fault in setting_faults(settings, strategy)]:
+        raise Faults("train", faults, "Mend these keys in the configuration.")
+
+
+def setting_faults(settings: Mapping[str, Any], strategy: str = "ddp") -> Iterator[str]:
+    """Keys and values that the trainer would ignore, that are not to be chosen, or that contradict each other.
+
+    Args:
+        strategy: how several processes share a training.
+    """
+    yield from (f"{key}: {REFUSED[key]}" for key in settings if key in REFUSED)
+    for key, allowed in ALLOWED.items():
+        value = settings.get(key, allowed[0])
+        if value not in allowed:
+            hint = " (the trainer calls bitsandbytes so)" if value == "bitsandbytes" else ""
+            yield f"{key}: {value!r} is not {' or '.join(map(str, allowed))}{hint}"
+    yield from contradictions(strategy, settings)

@@ -1,0 +1,86 @@
+"""What the files of the workflow hold: problems with questions, and the key of a question."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Which questions are asked again, by whether the first answer was right; never those without a label.
+ABOUT = {"wrong": (False,), "all": (False, True)}
+
+
+class Key(NamedTuple):
+    """A question's key everywhere: problem id and the question's index from 0 in the input file."""
+
+    id: str
+    question: int
+
+
+def usable(attempt: Mapping[str, Any]) -> bool:
+    """Whether an attempt, as it stands in a line of retries, was accepted: right, and not rejected for anything."""
+    return bool(attempt["correct"]) and not attempt.get("rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One single-choice question. `answer` is a letter, or None where the file gives none (a test file).
+
+    `index` is the position in the input file; it stays when corrections drop the question's neighbours.
+    """
+
+    index: int
+    text: str
+    options: tuple[str, ...]
+    answer: str | None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def letters(self) -> str:
+        """The letters of the options: "ABC" for three."""
+        return LETTERS[: len(self.options)]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A closed-world text and the questions asked about it."""
+
+    id: str
+    text: str
+    questions: tuple[Question, ...]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def key(self, question: Question) -> Key:
+        return Key(self.id, question.index)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Problem":
+        """Read a record of results/data/*.jsonl (validated by errata.data.fix)."""
+        questions = tuple(
+            Question(
+                index=question.get("index", position),
+                text=question["question"],
+                options=tuple(question["options"]),
+                answer=question.get("answer"),
+                extra=_without(question, "index", "question", "options", "answer"),
+            )
+            for position, question in enumerate(record["questions"])
+        )
+        return cls(record["id"], record["problem"], questions, _without(record, "id", "problem", "questions"))
+
+    def to_record(self) -> dict[str, Any]:
+        """The record as it stands in results/data/*.jsonl: the input's keys and each question's index."""
+        questions = []
+        for question in self.questions:
+            row: dict[str, Any] = {
+                "index": question.index,
+                "question": question.text,
+                "options": list(question.options),
+            }
+            if question.answer is not None:
+                row["answer"] = question.answer
+            questions.append({**row, **question.extra})
+        return {"id": self.id, "problem": self.text, "questions": questions, **self.extra}
+
+
+def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in names}

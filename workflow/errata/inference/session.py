@@ -1,0 +1,237 @@
+"""What the steps that ask a model have in common: flags, a server that is started when needed, and its restarts."""
+
+import argparse
+import asyncio
+import gc
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from errata.core import gpus
+from errata.core.processes import orderly_end
+from errata.core.progress import Progress
+from errata.data.parts import WHOLE, Part
+from errata.data.records import Key
+from errata.inference.client import connected
+from errata.inference.dispatch import JobT, Load, Work, dispatch
+from errata.inference.journal import Completion, Journal, Sampling
+from errata.inference.server import Server, ServerSpec, ServerTrouble, serving
+from errata.models.checkpoints import fingerprint
+
+# Engine options that change what is computed, not just how fast.
+_NUMERIC_OPTIONS = ("dtype", "quantization", "kv_cache_dtype", "load_format", "hf_overrides")
+
+
+def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of a model server, of the sampling and of the journal."""
+    server = parser.add_argument_group("server")
+    server.add_argument("--model", required=True, help="name that the server gives the model")
+    server.add_argument("--engine", choices=["llamacpp", "vllm", "endpoint"], default="llamacpp")
+    server.add_argument("--weights", type=Path, help="GGUF file (llamacpp) or checkpoint folder (vllm)")
+    server.add_argument("--server-options", type=json.loads, default={}, help="JSON object of engine options")
+    server.add_argument("--port", type=int, help="a fixed port instead of a free one")
+    server.add_argument("--base-url", help="of a server that already runs (endpoint)")
+    server.add_argument("--api-key-env", default="OPENAI_API_KEY", help="variable with the endpoint's key")
+    server.add_argument("--ready-timeout", type=float, default=1800.0, help="seconds until the first completion")
+    server.add_argument("--restarts", type=int, default=2, help="how often a server that breaks down is started anew")
+    server.add_argument("--trust-remote-code", action="store_true", help="let vLLM run code that the model brings")
+    server.add_argument("--server-log", type=Path, required=True)
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument("--max-tokens", type=int, default=1024)
+    sampling.add_argument(
+        "--temperature",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        help="one, or one an attempt; the last for all further ones",
+    )
+    sampling.add_argument("--top-p", type=float, default=1.0)
+    sampling.add_argument("--seed", type=int, default=1)
+    sampling.add_argument("--concurrency", type=int, default=16, help="requests under way at once")
+    sampling.add_argument(
+        "--request-timeout", type=float, default=600.0, help="seconds for one request, after which it is sent anew"
+    )
+    parser.add_argument("--journal", type=Path, required=True, help="finished completions, kept over crashes")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One step's way of asking: server, sampling and journal."""
+
+    server: ServerSpec
+    server_log: Path
+    restarts: int
+    max_tokens: int
+    temperatures: tuple[float, ...]
+    top_p: float
+    seed: int
+    concurrency: int
+    request_timeout: float
+    journal_path: Path
+
+    @classmethod
+    def from_arguments(cls, arguments: argparse.Namespace) -> "Generation":
+        options: dict[str, Any] = dict(arguments.server_options)
+        if arguments.engine == "llamacpp":
+            options.setdefault("parallel", arguments.concurrency)
+        spec = ServerSpec(
+            engine=arguments.engine,
+            model=arguments.model,
+            weights=arguments.weights,
+            options=options,
+            port=arguments.port,
+            base_url=arguments.base_url,
+            api_key_env=arguments.api_key_env,
+            ready_timeout=arguments.ready_timeout,
+            trust_remote_code=arguments.trust_remote_code,
+        )
+        return cls(
+            spec,
+            arguments.server_log,
+            arguments.restarts,
+            arguments.max_tokens,
+            tuple(arguments.temperature),
+            arguments.top_p,
+            arguments.seed,
+            arguments.concurrency,
+            arguments.request_timeout,
+            arguments.journal,
+        )
+
+    def journal(self) -> Journal:
+        """Open the journal for this very model: name, weights and the options that change its numbers."""
+        spec = self.server
+        numeric = {name: spec.options[name] for name in _NUMERIC_OPTIONS if name in spec.options}
+        weights = fingerprint(spec.weights) if spec.weights else spec.base_url
+        identity = json.dumps([spec.engine, spec.model, weights, numeric], sort_keys=True)
+        context = spec.options.get("context") if spec.engine == "llamacpp" else spec.options.get("max_model_len")
+        return Journal(self.journal_path, identity, spec.model, context)
+
+    def sampling(self, key: Key, attempt: int) -> Sampling:
+        """Sampling of one attempt: 0 is the first answer, 1 the first time that it is asked again.
+
+        Its seed is its own and does not depend on the order of asking.
+        """
+        digest = hashlib.sha256(json.dumps([self.seed, *key, attempt]).encode()).digest()
+        temperature = self.temperatures[min(max(attempt, 1), len(self.temperatures)) - 1]
+        return Sampling(self.max_tokens, temperature, self.top_p, int.from_bytes(digest[:4]) >> 1)
+
+    def ask(
+        self,
+        journal: Journal,
+        work: Work[JobT],
+        what: str,
+        total: int,
+        *,
+        time_left: float | None = None,
+    ) -> Load:
+        """Start the server, ask until the work is done, stop the server; a server that breaks down is started anew.
+
+        Args:
+            what: is done; heads the lines of progress.
+            total: questions in all, those of earlier runs included.
+            time_left: seconds of asking after which what is under way is cancelled.
+
+        Returns:
+            How busy the server was kept.
+
+        Raises:
+            UserError: the server cannot be started, or broke down more often than it may be restarted; or the machine
+                has fewer GPUs than it is to use.
+        """
+        with gpus.reserved(gpus.wanted(self.server.engine, self.server.options)) as environment:
+            return self._ask(journal, work, what, total, time_left, environment)
+
+    def _ask(
+        self,
+        journal: Journal,
+        work: Work[JobT],
+        what: str,
+        total: int,
+        time_left: float | None,
+        environment: Mapping[str, str],
+    ) -> Load:
+        load, tokens = Load(), work.tokens
+
+        def remark() -> str:
+            rate = (work.tokens - tokens) / progress.elapsed
+            return f"{work.remark()}, {load.in_flight} in flight, {rate:.0f} tokens/s"
+
+        self.server_log.unlink(missing_ok=True)
+        for left in range(self.restarts, -1, -1):
+            trouble = None
+            with orderly_end(), serving(self.server, self.server_log, environment) as server:
+                progress = Progress(f"{what} {self.server.model}", total, work.finished, remark=remark)
+                tokens = work.tokens
+                journal.begin()
+                remaining = None if time_left is None else time_left - load.seconds
+                try:
+                    asyncio.run(self._session(server, journal, work, progress, load, remaining))
+                except ServerTrouble as error:
+                    if server.process is None or not left:
+                        raise
+                    trouble = error
+            if trouble is None:
+                progress.close()
+                break
+            work.ask_failures_again()
+            again = f"It is started anew, and may be {left - 1} times after that."
+            print(f"\n{trouble}\n{again}", file=sys.stderr)
+        return load
+
+    async def _session(
+        self,
+        server: Server,
+        journal: Journal,
+        work: Work[JobT],
+        progress: Progress,
+        load: Load,
+        time_left: float | None,
+    ) -> None:
+        # what was imported stays: the collector need not look at it again while requests are under way
+        gc.freeze()
+        async with connected(server, journal, self.request_timeout) as client:
+            await dispatch(work, client, server, self.concurrency, load=load, progress=progress, time_left=time_left)
+
+
+@dataclass
+class Tally:
+    """What completions cost, those of earlier runs and of this one together."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    truncated: int = 0
+    failed: int = 0
+    cached: int = 0
+    cache_known: bool = False
+
+    def add(self, completion: Completion) -> None:
+        self.prompt_tokens += completion.prompt_tokens
+        self.completion_tokens += completion.completion_tokens
+        self.truncated += completion.truncated
+        self.failed += completion.failed
+        self.cached += completion.cached_tokens or 0
+        self.cache_known |= completion.cached_tokens is not None
+
+    def summary(self, journal: Journal, load: Load, part: Part = WHOLE) -> dict[str, Any]:
+        """Tokens; seconds of asking, all runs together; what this run asked and how busy it kept the server.
+
+        Of a part also when it asked and for how long this run did, so that step gather can add the parts up.
+        """
+        costs = {
+            "prompt_tokens": self.prompt_tokens,
+            # of them, those that the server's prefix cache held; null where the server does not tell
+            "cached_tokens": self.cached if self.cache_known else None,
+            "completion_tokens": self.completion_tokens,
+            "wall_seconds": round(journal.seconds, 3),
+            "requests": load.requests,
+            "cancelled": load.cancelled,
+            "saturated": None if load.share is None else round(load.share, 3),
+        }
+        if part == WHOLE:
+            return costs
+        return {**costs, "part": str(part), "asked_seconds": round(load.seconds, 3), "runs": journal.runs.spans}

@@ -1,0 +1,121 @@
+"""Step checkpoint: make a Hugging Face checkpoint out of a GGUF model, to train and quantize from."""
+
+import argparse
+import json
+import mmap
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from errata.core.errors import UserError
+from errata.core.files import read_json, whole, write_json
+from errata.environments.environment import STUBS
+
+STRING = 8  # GGUF's number for that type
+SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")  # llama.cpp's names
+END_OF_TURN = "<|im_end|>"  # ChatML: a turn ends here, whatever the file calls its end of text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gguf", type=Path, required=True, help="GGUF model, of any quantization")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint (fp32 safetensors)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    convert(arguments.gguf, arguments.output)
+
+
+def convert(gguf: Path, output: Path) -> None:
+    """Dequantize a GGUF model into an fp32 checkpoint with its tokenizer and chat template.
+
+    fp32, since a CPU without bfloat16 arithmetic trains it ten times faster than bf16 weights.
+
+    Raises:
+        UserError: no readable GGUF model of a known architecture, or one without a chat template.
+    """
+    if not gguf.is_file():
+        raise UserError(f"{gguf}: no such file.")
+    sys.path.append(str(STUBS))
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars fill a log with half-drawn lines
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with whole(output) as folder:
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent.resolve(),
+                gguf_file=gguf.name,
+                # without it transformers refuses to save what came from a GGUF
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.float32,
+                local_files_only=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent.resolve(), gguf_file=gguf.name, local_files_only=True)
+        except (OSError, ValueError, KeyError, NotImplementedError) as error:
+            raise UserError(
+                f"{gguf}: cannot be converted ({error}). Use a model of an architecture that transformers reads "
+                "from GGUF (Llama, Qwen2, Mistral, Gemma, ...), or a Hugging Face checkpoint as `source`."
+            ) from error
+        if not tokenizer.chat_template:
+            raise UserError(f"{gguf}: has no chat template. Use an instruction-tuned model.")
+        if END_OF_TURN in tokenizer.get_vocab() and END_OF_TURN in tokenizer.chat_template:
+            tokenizer.eos_token = END_OF_TURN
+        if tokenizer.pad_token is None or tokenizer.eos_token == END_OF_TURN:
+            tokenizer.pad_token = tokenizer.eos_token
+        for config in (model.config, model.generation_config):
+            config.eos_token_id = tokenizer.eos_token_id
+            config.pad_token_id = tokenizer.pad_token_id
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        mend_tokenizer(folder / "tokenizer.json", read_string(gguf, "tokenizer.ggml.pre"))
+        _drop_places(folder / "tokenizer_config.json")
+
+
+def mend_tokenizer(path: Path, pre: str | None) -> None:
+    """Make a byte-level BPE tokenizer that came out of a GGUF split text as the model's own does.
+
+    transformers loses which way of splitting (`tokenizer.ggml.pre`) the file names: the digits of SmolLM stand alone,
+    so that "  12" begins with a token of two spaces. And some versions declare `byte_fallback` with a decoder like
+    SentencePiece's: the converter back to GGUF then takes it for that, and llama.cpp cannot serve the result.
+    """
+    tokenizer = read_json(path)
+    model, splitter = tokenizer["model"], tokenizer.get("pre_tokenizer") or {}
+    parts = splitter.get("pretokenizers", [splitter])
+    if model.get("type") != "BPE" or not any(part.get("type") == "ByteLevel" for part in parts):
+        return
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    if pre in SINGLE_DIGITS:
+        digits = {"type": "Digits", "individual_digits": True}
+        splitter = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
+    mended: dict[str, Any] = {
+        **tokenizer,
+        "model": {**model, "byte_fallback": False},
+        "pre_tokenizer": splitter,
+        "decoder": {**byte_level, "add_prefix_space": True},
+    }
+    if mended != tokenizer:
+        path.write_text(json.dumps(mended, ensure_ascii=False), encoding="utf-8")
+
+
+def read_string(gguf: Path, key: str) -> str | None:
+    """The text under `key` in a GGUF file's header, None if it has no such text.
+
+    Searched for rather than parsed: reading a header with its 100,000 tokens and merges in Python takes seconds.
+    """
+    name = key.encode()
+    with gguf.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.find(struct.pack("<Q", len(name)) + name)
+        if start < 0:
+            return None
+        start += 8 + len(name)
+        kind, length = struct.unpack_from("<IQ", data, start)
+        return data[start + 12 : start + 12 + length].decode() if kind == STRING else None
+
+
+def _drop_places(path: Path) -> None:
+    """Leave out how and from where the tokenizer was loaded."""
+    settings = read_json(path)
+    write_json(path, {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}})

@@ -1,0 +1,52 @@
+"""Step dequantize: turn a GPTQ checkpoint into a plain one, for servers without kernels for its bits."""
+
+import argparse
+import os
+from pathlib import Path
+
+from errata.core.errors import UserError
+from errata.core.files import read_json, whole
+from errata.core.processes import diverted, tail
+from errata.models.checkpoints import check_checkpoint, copy_tokenizer
+from errata.quantizing.quantize import prepare_environment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a GPTQ checkpoint")
+    parser.add_argument("--trust-remote-code", action="store_true", help="accepted; no code of the model is run here")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the plain checkpoint (fp16)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    dequantize(arguments.checkpoint, arguments.output)
+
+
+def dequantize(checkpoint: Path, output: Path) -> None:
+    """Write the weights that a GPTQ checkpoint stands for as plain fp16 safetensors.
+
+    A weight is its group's fp16 scale times a small integer: rounding that to fp16 loses less than a 2,000th of
+    it, and the GGUF file made of it is the same as by way of fp32.
+
+    Raises:
+        UserError: the checkpoint is not quantized, or GPTQModel cannot read it.
+    """
+    check_checkpoint(checkpoint)
+    quantized = read_json(checkpoint / "config.json").get("quantization_config") or {}
+    if quantized.get("quant_method") != "gptq":
+        raise UserError(f"{checkpoint}: not a GPTQ checkpoint (config.json has no such quantization_config).")
+    prepare_environment(os.environ, os.cpu_count() or 1)
+    with whole(output) as folder:
+        log = folder.parent / "gptqmodel.log"
+        with diverted(log):
+            import torch
+            from gptqmodel.utils.model_dequant import dequantize_model
+
+            folder.rmdir()  # it insists on making the folder
+            try:
+                dequantize_model(checkpoint, folder, target_dtype=torch.float16, device="cpu")
+            except (RuntimeError, ValueError, NotImplementedError, KeyError) as error:
+                raise UserError(f"{checkpoint}: cannot be dequantized ({error}). {tail(log, 5)}") from error
+        copy_tokenizer(checkpoint, folder)
+        # it copies these as well; by the first, loaders would take the folder for a quantized one
+        for name in ("quantize_config.json", "quantize_log.csv"):
+            (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,278 @@
+"""Step quantize: GPTQ at a few bits with GPTQModel."""
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from errata.core import gpus
+from errata.core.errors import UserError
+from errata.core.files import read_json, whole, write_json
+from errata.core.processes import diverted, tail
+from errata.core.progress import Progress
+from errata.models import checkpoints
+from errata.models.checkpoints import check_checkpoint, copy_tokenizer
+
+GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)
+_LOG = "quantize_log.csv"
+# Cores with bf16 arithmetic multiply in it four times as fast as in fp32; the others many times slower.
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a full checkpoint")
+    parser.add_argument("--calibration", type=Path, required=True, help="JSON array of {id, question, text}")
+    parser.add_argument("--bits", type=int, choices=[2, 3, 4, 8], required=True)
+    parser.add_argument("--group-size", type=int, default=128, help="weights that share a scale")
+    parser.add_argument("--samples", type=int, default=1024, help="number of calibration texts at most")
+    parser.add_argument("--max-length", type=int, default=256, help="tokens of a text at most")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="CPU threads (default: OMP_NUM_THREADS, else all usable cores)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the quantized checkpoint")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    check_checkpoint(arguments.checkpoint)
+    check_group_size(arguments.checkpoint, arguments.group_size)
+    texts = read_texts(arguments.calibration)[: arguments.samples]
+    quantize(
+        arguments.checkpoint,
+        texts,
+        arguments.output,
+        bits=arguments.bits,
+        group_size=arguments.group_size,
+        max_length=arguments.max_length,
+        seed=arguments.seed,
+        threads=arguments.threads,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+
+
+def read_texts(calibration: Path) -> list[str]:
+    """The texts of a calibration file."""
+    rows = read_json(calibration)
+    texts = [row["text"] for row in rows if isinstance(row, dict) and row.get("text")] if isinstance(rows, list) else []
+    if not texts:
+        raise UserError(f"{calibration}: no texts, so there is nothing to calibrate on. Delete it and run again.")
+    return texts
+
+
+def input_sizes(checkpoint: Path) -> dict[int, str]:
+    """The input sizes of the linear layers in the model's blocks, each with one layer's name.
+
+    Read from the headers of the weight files, without loading them.
+    """
+    sizes: dict[int, str] = {}
+    for file in checkpoints.weight_files(checkpoint):
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            try:
+                # a cut-off or foreign file may claim any length
+                header = json.loads(stream.read(length if length <= file.stat().st_size else 0))
+            except ValueError as error:
+                raise UserError(f"{file}: not a safetensors file ({error}). Fetch or make it again.") from error
+        for name, tensor in header.items():
+            shape = tensor.get("shape", [])
+            if ".layers." in name and name.endswith(".weight") and len(shape) == 2:
+                sizes.setdefault(shape[1], name.removesuffix(".weight"))
+    return sizes
+
+
+def check_group_size(checkpoint: Path, group_size: int) -> None:
+    """Raise a UserError with the sizes that are possible, before anything is loaded."""
+    sizes = input_sizes(checkpoint)
+    if group_size == -1:
+        return
+    uneven = [f"{name} has {size} inputs" for size, name in sizes.items() if group_size < 1 or size % group_size]
+    if uneven:
+        fitting = [str(one) for one in GROUP_SIZES if all(size % one == 0 for size in sizes)]
+        raise UserError(
+            f"quantize.group_size: {group_size} does not divide the layers of {checkpoint} ({'; '.join(uneven)}). "
+            f"Sizes that do: {', '.join(fitting) or 'none'}; -1 for one scale a row."
+        )
+
+
+def windows(rows: Sequence[list[int]], max_length: int, seed: int) -> list[list[int]]:
+    """Cut each row of tokens that is too long to a random stretch of `max_length` tokens."""
+    chance = random.Random(seed)
+    cut = []
+    for row in rows:
+        start = chance.randint(0, len(row) - max_length) if len(row) > max_length else 0
+        cut.append(row[start : start + max_length])
+    return cut
+
+
+def quantize(
+    checkpoint: Path,
+    texts: Sequence[str],
+    output: Path,
+    *,
+    bits: int,
+    group_size: int,
+    max_length: int,
+    seed: int,
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Write a symmetric GPTQ checkpoint, complete with configuration, tokenizer and chat template.
+
+    `desc_act` stays off, since the fast kernels refuse it; groups are ordered by activation instead
+    (act_group_aware). `quantize_log.csv` has each module's loss.
+
+    Raises:
+        UserError: the checkpoint is quantized already, or GPTQModel failed; with the end of its output.
+    """
+    if "quantization_config" in read_json(checkpoint / "config.json"):
+        raise UserError(f"{checkpoint}: quantized already. Give the checkpoint that it was made of.")
+    prepare_environment(os.environ, os.cpu_count() or 1, threads)
+    # its own bars are left out where it finds itself under test and without a terminal; they took a tenth of the time
+    os.environ.setdefault("PYTEST_CURRENT_TEST", "no bars")
+    with gpus.reserved(None) as visible, whole(output) as folder:
+        os.environ.update(visible)
+        log = folder.parent.resolve() / "gptqmodel.log"
+        checkpoint, folder = checkpoint.resolve(), folder.resolve()
+        # GPTQModel draws its progress with thousands of half lines, terminal or not, and writes a folder `logs` where
+        # it stands
+        with diverted(log) as terminal, contextlib.chdir(folder.parent):
+            try:
+                _quantize(checkpoint, texts, folder, bits, group_size, max_length, seed, trust_remote_code, terminal)
+            except (RuntimeError, ValueError, NotImplementedError, TypeError, KeyError, AttributeError) as error:
+                raise UserError(
+                    f"{checkpoint}: GPTQModel failed ({error}). The end of its output:\n{tail(log)}"
+                ) from error
+        finish(checkpoint, folder)
+
+
+def prepare_environment(environ: Any, cpus: int, threads: int | None = None) -> None:
+    """Settings that torch and GPTQModel take from environment variables, before they are imported."""
+    if threads:
+        environ["OMP_NUM_THREADS"] = str(threads)
+    environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    # a thread that waits for the others lets the quantizer's other workers have the core
+    environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environ.setdefault("HF_HUB_OFFLINE", "1")
+    environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+    if cpus < 3:
+        # its own choice, half the cores, is too small for its thread pool then, and it stops
+        environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+    # The packed weights are the same bit by bit without the C++ extension, which costs a compiler and 30 to 150 s.
+    environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
+
+
+def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this machine's cores have bf16 arithmetic."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
+    return not _BF16_FLAGS.isdisjoint(flags.split())
+
+
+def in_memory(checkpoint: Path) -> bool:
+    """Whether a model fits into memory twice over (fp32), so that nothing need be kept on the disk meanwhile."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 4 * checkpoints.size_gib(checkpoint) * 2**30 < free
+
+
+def _quantize(
+    checkpoint: Path,
+    texts: Sequence[str],
+    folder: Path,
+    bits: int,
+    group_size: int,
+    max_length: int,
+    seed: int,
+    trust_remote_code: bool,
+    terminal: IO[str],
+) -> None:
+    import torch
+    from gptqmodel import GPTQModel, QuantizeConfig
+    from transformers import AutoTokenizer
+
+    torch.manual_seed(seed)
+    cuda = torch.cuda.is_available()
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=trust_remote_code)
+    # the texts hold the template's own tokens already
+    rows = windows([tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts], max_length, seed)
+    config = QuantizeConfig(
+        bits=bits,
+        group_size=group_size,
+        sym=True,
+        desc_act=False,
+        act_group_aware=True,
+        device="cuda" if cuda else "cpu",
+        offload_to_disk=cuda or not in_memory(checkpoint),
+        # beside the output, since a temporary folder may be too small for a whole model
+        offload_to_disk_path=str(folder.parent / "offload"),
+    )
+    dtype = torch.bfloat16 if cuda or fast_bf16() else torch.float32
+    model = GPTQModel.load(str(checkpoint.resolve()), config, trust_remote_code=trust_remote_code, dtype=dtype)
+    layers = model.model.config.get_text_config().num_hidden_layers
+    print(f"quantize: {len(rows)} texts, {sum(map(len, rows))} tokens, {dtype} on {config.device.value}", file=terminal)
+    progress = Progress(f"quantize to {bits} bits, layers", layers, every=10, stream=terminal)
+
+    def layer_complete(*, layer_idx: int, submodule_finalized: bool) -> None:  # noqa: ARG001 (named by GPTQModel)
+        if not submodule_finalized:
+            progress.step()
+
+    model.layer_callback = layer_complete
+    model.quantize(
+        [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows],
+        # an eighth of the time less than one by one
+        batch_size=max(1, min(8, 4096 // max_length)),
+    )
+    progress.close()
+    model.save(str(folder), max_shard_size="4GB")
+    halve(folder)
+
+
+def halve(folder: Path) -> None:
+    """Keep what stayed unquantized, embeddings and norms, in bf16 where the arithmetic was done in fp32."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    for file in checkpoints.weight_files(folder):
+        with safe_open(file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+        if any(tensor.dtype == torch.float32 for tensor in tensors.values()):
+            smaller = {
+                name: tensor.bfloat16() if tensor.dtype == torch.float32 else tensor for name, tensor in tensors.items()
+            }
+            save_file(smaller, file, metadata={"format": "pt"})
+    config = read_json(folder / "config.json")
+    if config.get("dtype") == "float32":
+        write_json(folder / "config.json", {**config, "dtype": "bfloat16"})
+
+
+def finish(checkpoint: Path, folder: Path) -> None:
+    """Check what GPTQModel wrote, give it the original's tokenizer, and leave out this machine's paths.
+
+    Raises:
+        UserError: no quantized layer, or a module that was only rounded.
+    """
+    checkpoints.weight_files(folder)
+    log = folder / "quant_log.csv"
+    with log.open(encoding="utf-8", newline="") as file:
+        rounded = [f"{row['layer']}.{row['module']}" for row in csv.DictReader(file) if "fallback" in str(row["loss"])]
+    if rounded:
+        print(
+            f"quantize: {len(rounded)} modules saw too few calibration tokens and were only rounded, e.g. {rounded[0]}",
+            file=sys.stderr,
+        )
+    log.rename(folder / _LOG)
+    copy_tokenizer(checkpoint, folder)
+    for name in ("config.json", "quantize_config.json"):
+        path = folder / name
+        config = read_json(path)
+        for settings in (config, config.get("quantization_config") or {}):
+            settings.get("meta", {}).pop("offload_to_disk_path", None)
+        write_json(path, config)

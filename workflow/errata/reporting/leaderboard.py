@@ -1,0 +1,170 @@
+"""The scores side by side: the leaderboard's rows and paired comparisons."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from errata.config.variants import BASE, Variant
+from errata.core.errors import Faults
+from errata.data.records import Key
+from errata.scoring.score import Answer, Score, read_answers
+from errata.scoring.stats import McNemar, mcnemar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.05
+"""A difference is called significant when p is below this."""
+
+COLUMNS = [
+    "model",
+    "variant",
+    "split",
+    "questions",
+    "correct",
+    "unreadable",
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "weights_gib",
+    "seconds",
+    "completion_tokens",
+    "served",
+    "held_out",
+    "sampled_accuracy",
+]
+# What is held out from training comes first: it is what counts.
+SPLITS = ["test", "folds", "others", "train"]
+
+
+class Comparison(NamedTuple):
+    """A variant against another one of the same model, on the labelled questions that both answered.
+
+    In `test` the first is the variant, the second is `against`.
+    """
+
+    against: str
+    test: McNemar
+
+    @property
+    def significant(self) -> bool:
+        return self.test.p < LEVEL
+
+    @property
+    def points(self) -> float:
+        """Difference of the two accuracies on the common questions, in percentage points."""
+        return 100 * (self.test.first_only - self.test.second_only) / self.test.pairs
+
+
+class Row(NamedTuple):
+    """A row of the leaderboard.
+
+    Attributes:
+        answers: empty where the answers file is missing.
+        to_base: None for the base itself and where there is nothing to compare.
+        to_origin: against what the variant is made of, see `origin_of`; None where that is the base.
+        origin: the score of that.
+    """
+
+    score: Score
+    answers: dict[Key, Answer]
+    to_base: Comparison | None = None
+    to_origin: Comparison | None = None
+    origin: Score | None = None
+
+    @property
+    def variant(self) -> Variant:
+        return Variant.parse(self.score.variant)
+
+    @property
+    def failed(self) -> int:
+        """Requests for labelled questions that the server refused: they count as unreadable, so as wrong."""
+        return sum(each.finish_reason == "error" and each.expected is not None for each in self.answers.values())
+
+
+def origin_of(variant: Variant) -> Variant | None:
+    """What a variant is made of: a voted one of the same with one completion, a quantized one of the full weights."""
+    if variant.votes is not None:
+        return variant.greedy
+    return variant._replace(bits=None) if variant.bits is not None else None
+
+
+def compare(variant: dict[Key, Answer], against: dict[Key, Answer], name: str) -> Comparison | None:
+    """Compare two variants on the questions that both answered under the same label; None if there is none."""
+    outcomes = [
+        (answer.correct, against[key].correct)
+        for key, answer in variant.items()
+        if answer.expected is not None and key in against and against[key].expected == answer.expected
+    ]
+    return Comparison(name, mcnemar(outcomes)) if outcomes else None
+
+
+def collect(paths: Iterable[Path], strategies: Sequence[str]) -> list[Row]:
+    """Read scores and the answers beside them, order them and compare them.
+
+    Args:
+        paths: score files; the answers of `test.json` are `test.jsonl`.
+        strategies: the order of the configuration, which the rows follow.
+
+    Returns:
+        Rows by model (as they come), split, then base, tuned and quantized variants, each before its votes.
+
+    Raises:
+        Faults: two files score the same variant on the same split.
+        UserError: a file cannot be read.
+    """
+    found: dict[tuple[str, str, str], tuple[Path, Score]] = {}
+    faults = []
+    for path in dict.fromkeys(paths):
+        score = Score.read(path)
+        key = (score.model, score.split, score.variant)
+        if key in found:
+            faults.append(f"{path}: {score.model}, {score.variant}, {score.split} is also in {found[key][0]}")
+        found[key] = (path, score)
+    if faults:
+        raise Faults("scores", faults, "name each score once; delete files left from a renamed model.")
+    answers = {}
+    for key, (path, _) in found.items():
+        beside = path.with_suffix(".jsonl")
+        answers[key] = read_answers(beside) if beside.exists() else {}
+    models = list(dict.fromkeys(model for model, _, _ in found))
+    order = [BASE, *strategies]
+
+    def rank(key: tuple[str, str, str]) -> tuple[int | str, ...]:
+        model, split, text = key
+        variant = Variant.parse(text)
+        place = order.index(variant.made) if variant.made in order else len(order)
+        splits = SPLITS.index(split if split in SPLITS else "others")
+        return models.index(model), splits, split, place, variant.made, -(variant.bits or 1000), variant.votes or 0
+
+    rows = []
+    for key in sorted(found, key=rank):
+        model, split, text = key
+        origin = origin_of(Variant.parse(text))
+        source = (model, split, str(origin)) if origin else None
+        base = answers.get((model, split, BASE), {}) if text != BASE else {}
+        rows.append(
+            Row(
+                found[key][1],
+                answers[key],
+                compare(answers[key], base, BASE),
+                compare(answers[key], answers[source], str(origin))
+                if source in answers and str(origin) != BASE
+                else None,
+                found[source][1] if source in found else None,
+            )
+        )
+    return rows
+
+
+def table(rows: Iterable[Row]) -> "pd.DataFrame":
+    """The leaderboard as it stands in leaderboard.csv; what is not known is empty."""
+    import pandas as pd
+
+    frame = pd.DataFrame([{name: getattr(row.score, name) for name in COLUMNS} for row in rows], columns=COLUMNS)
+    # Nullable integers: a missing count would otherwise turn its column into floats.
+    for name in ("questions", "correct", "unreadable", "completion_tokens"):
+        frame[name] = frame[name].astype("Int64")
+    return frame.round(
+        {"accuracy": 6, "ci_low": 6, "ci_high": 6, "weights_gib": 4, "seconds": 1, "sampled_accuracy": 6}
+    )

@@ -1,0 +1,47 @@
+"""What LLaMA-Factory 0.9.5 is told: our defaults, and the keys that would not do what they say."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from errata.core.places import PACKAGE
+from errata.environments.environment import STUBS
+
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def to_yaml(configuration: Mapping[str, Any]) -> str:
+    """The configuration as the trainer reads it."""
+    return yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True)
+
+
+def offline(environ: Mapping[str, str], work: Path) -> dict[str, str]:
+    """The trainer's environment variables: no network, caches of its own, and torchrun on the PATH.
+
+    Two trainings that share a dataset cache would wait for each other or read half-written files.
+    """
+    cache = (work / "cache").resolve()
+    variables = {
+        # nothing is downloaded, and code that a model brings need not see what opens the hub
+        **{name: value for name, value in environ.items() if name not in TOKENS},
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(cache / "datasets"),
+        "HF_MODULES_CACHE": str(cache / "modules"),
+        "WANDB_MODE": "disabled",
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",
+        # the trainer's processes are ours, wherever they are started
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE), environ.get("PYTHONPATH")])),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")]),
+    }
+    if importlib.util.find_spec("torchaudio") is None:
+        # it is imported at every start, and used for sound only; see the stub itself
+        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], str(STUBS)])
+    return variables

@@ -1,0 +1,86 @@
+"""Step merge-lora: merge an adapter into its base model with LLaMA-Factory, into a full checkpoint."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from errata.config.trainer_keys import read_settings
+from errata.core.errors import Faults, UserError
+from errata.core.files import whole, write_text
+from errata.core.processes import running, tail
+from errata.models import checkpoints
+from errata.models.checkpoints import check_checkpoint, copy_tokenizer
+from errata.training.llamafactory import offline, to_yaml
+
+# What can be chosen, with our values: on the CPU, since a merge computes little but needs room for all weights.
+SETTINGS: dict[str, Any] = {"export_size": 4, "export_device": "cpu"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--base", type=Path, required=True, help="checkpoint that the adapter was trained on")
+    parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
+    parser.add_argument("--template", required=True, help="LLaMA-Factory's name of the chat template")
+    parser.add_argument("--settings", default="{}", help="JSON object: export_size (GB a shard), export_device")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the merged checkpoint")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    merge(
+        arguments.base,
+        arguments.adapter,
+        arguments.output,
+        template=arguments.template,
+        settings=read_settings(arguments.settings),
+        trust_remote_code=arguments.trust_remote_code,
+    )
+
+
+def merge(
+    base: Path,
+    adapter: Path,
+    output: Path,
+    *,
+    template: str,
+    settings: Mapping[str, Any],
+    trust_remote_code: bool = False,
+) -> None:
+    """Write base model plus adapter as one safetensors checkpoint with the base's dtype and tokenizer.
+
+    Raises:
+        UserError: base or adapter is incomplete, a setting is unknown, or LLaMA-Factory failed.
+    """
+    unknown = [f"export.{key}: unknown key; there are {', '.join(SETTINGS)}" for key in settings if key not in SETTINGS]
+    if unknown:
+        raise Faults("export", unknown)
+    check_checkpoint(base)
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise UserError(f"{adapter}: no adapter_model.safetensors, so this is no finished adapter. Train it again.")
+    with whole(output) as folder:
+        scratch = folder.parent
+        configuration = {
+            "model_name_or_path": str(base.resolve()),
+            "adapter_name_or_path": str(adapter.resolve()),
+            "template": template,
+            "finetuning_type": "lora",
+            "trust_remote_code": trust_remote_code,
+            # left to itself, the trainer would write bf16 whatever the base has
+            "infer_dtype": checkpoints.dtype(base),
+            "export_dir": str(folder.resolve()),
+            **SETTINGS,
+            **settings,
+        }
+        write_text(scratch / "export.yaml", to_yaml(configuration))
+        log = scratch / "export.log"
+        command = [sys.executable, "-m", "llamafactory.cli", "export", "export.yaml"]
+        # merging needs no DeepSpeed, but accelerate imports it: see `_spare_nvcc` of errata.training.trainer
+        environment = {**offline(os.environ, scratch), "DS_ACCELERATOR": "cpu"}
+        with running(command, log, cwd=scratch, environment=environment) as process:
+            status = process.wait()
+        if status != 0 or not any(folder.glob("*.safetensors")):
+            raise UserError(f"LLaMA-Factory's export failed with status {status}. The end of its output:\n{tail(log)}")
+        copy_tokenizer(base, folder)
+        (folder / "Modelfile").unlink(missing_ok=True)  # for Ollama
