@@ -1,6 +1,5 @@
-"""Steps fold and gather-folds: every problem in one fold, by its text and the seed alone; no answer gets lost."""
+"""Step fold: every problem is in one fold, chosen by its text and the seed alone."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errata.__main__ import main
-from errata.asking.gather_folds import added
 from errata.data.folds import split
-from helpers import indexed, problem, read_jsonl, write_jsonl
+from helpers import indexed, problem, write_jsonl
 
 # how many problems have each text
 groups = st.lists(st.integers(1, 4), min_size=1, max_size=40)
@@ -78,44 +76,3 @@ def test_folds_that_cannot_be_made_are_told(data: Path, capsys: pytest.CaptureFi
         assert status == 1
         assert not output.exists()
         assert f"--fold {number}: the folds are 1 to 3" in capsys.readouterr().err
-
-
-def gather(data: Path, parts: list[Path]) -> int:
-    summaries = [path.with_suffix(".summary.json") for path in parts]
-    made = ["--output", data.parent / "folds.jsonl", "--summary", data.parent / "folds.json"]
-    return main(["gather-folds", *map(str, ["--data", data, "--parts", *parts, "--summaries", *summaries, *made])])
-
-
-def test_the_answers_to_all_folds_are_those_to_the_data(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = []
-    for number in (1, 2, 3):
-        _, output = fold(data, number)
-        rows = [
-            {"id": record["id"], "question": each["index"], "completion": f"of {number}"}
-            for record in read_jsonl(output)
-            for each in record["questions"]
-        ]
-        parts.append(write_jsonl(data.parent / "scores" / f"fold{number}.jsonl", rows))
-        parts[-1].with_suffix(".summary.json").write_text(json.dumps({"questions": len(rows), "wall_seconds": 1.5}))
-    assert gather(data, parts) == 0
-    rows = read_jsonl(data.parent / "folds.jsonl")
-    assert [(row["id"], row["question"]) for row in rows] == [(f"题{n}", q) for n in range(9) for q in (0, 1)]
-    assert {row["completion"] for row in rows} == {"of 1", "of 2", "of 3"}
-    assert json.loads((data.parent / "folds.json").read_text()) == {"questions": 18, "wall_seconds": 4.5}
-    capsys.readouterr()
-    assert gather(data, parts[1:]) == 1
-    assert "is missing" in capsys.readouterr().err
-
-
-def test_what_folds_counted_is_added_up_as_far_as_it_is_known() -> None:
-    first = {"questions": 3, "completion_tokens": 10, "cached_tokens": None, "wall_seconds": 2.0, "saturated": 0.5}
-    second = {"questions": 4, "completion_tokens": 20, "cached_tokens": 7, "wall_seconds": None, "saturated": 1.0}
-    told = {"template": "ab12", "votes": 8, "parts": [{"part": "1/2"}]}
-    assert added([{**first, **told}, {**second, **told}]) == {
-        "questions": 7,
-        "completion_tokens": 30,
-        "cached_tokens": None,
-        "wall_seconds": None,
-        "template": "ab12",
-    }
-    assert added([{"template": "ab12"}, {"template": "cd34"}]) == {}
