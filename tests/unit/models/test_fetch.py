@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import json
 import os
@@ -354,7 +355,7 @@ def test_a_file_system_without_locks_is_said(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def flock(*_: object) -> None:
-        raise OSError(store.errno.ENOLCK, "No locks available")
+        raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", flock)
     step("org/name", CHECKPOINT)

@@ -5,7 +5,6 @@ the first one. So a step reserves what it needs by locks, one file a GPU, which 
 however it ends.
 """
 
-import fcntl
 import os
 import random
 import shutil
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 from errata.core.errors import UserError
 from errata.core.files import cannot_write
+from errata.core.locks import LockTaken, exclusive
 
 # vLLM's options whose product is how many GPUs a server takes.
 _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
@@ -110,17 +110,11 @@ def _locked(gpus: list[Gpu], count: int) -> Iterator[list[Gpu]]:
 
 
 def _try(path: Path, locks: ExitStack) -> bool:
-    """Lock a file, as long as the stack is open, unless another process has it; children do not inherit it."""
+    """Lock a file until the stack is closed, unless another process has it; children do not inherit the lock."""
     try:
-        file = path.open("ab")
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+        locks.enter_context(exclusive(path, advice="let no two steps use the same GPU at once"))
+    except LockTaken:
         return False
-    locks.enter_context(file)
     return True
 
 

@@ -11,14 +11,13 @@ import re
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from errata.core.errors import UserError
 from errata.core.files import cannot_read, cannot_write
-from errata.core.locks import lock
+from errata.core.locks import LockTaken, exclusive
 from errata.data.records import Key
 
 # A completion's line starts like this and its digest follows, so that opening a journal parses no JSON.
@@ -255,7 +254,12 @@ class Journal:
         # of the completions that `get` gave
         self.runs = Runs()
         with ExitStack() as opened:
-            self._file = opened.enter_context(_locked(path))
+            advice = "let no two runs write the same journal at once"
+            try:
+                # unbuffered: what a full disk refuses must not stay in a buffer that is written later
+                self._file = opened.enter_context(exclusive(path, advice=advice))
+            except LockTaken as error:
+                raise UserError(f"{path}: another run writes this journal. Wait for it or stop it.") from error
             self._own = _Index(path, self._file)
             if not self._own.load():
                 self._cut()
@@ -345,27 +349,6 @@ class Journal:
             os.ftruncate(self._file.fileno(), self._own.end)
         except OSError as error:
             raise cannot_write(self.path, error) from error
-
-
-def _locked(path: Path) -> FileIO:
-    """Open a journal for this process alone."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # unbuffered: what a full disk refuses must not stay behind in a buffer that is written later
-        file = path.open("ab+", buffering=0)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        lock(file, path, "let no two runs write the same journal at once")
-        if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-            raise BlockingIOError("it was compacted at this very moment")
-    except BlockingIOError as error:
-        file.close()
-        raise UserError(f"{path}: another run writes this journal. Wait for it or stop it.") from error
-    except OSError as error:
-        file.close()
-        raise cannot_write(path, error) from error
-    return file
 
 
 def _readable(path: Path) -> IO[bytes]:

@@ -4,14 +4,15 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from errata.core.errors import UserError
-from errata.core.files import atomic, cannot_read, cannot_write
-from errata.core.locks import lock
+from errata.core.files import atomic, cannot_read
+from errata.core.locks import LockTaken, exclusive
 from errata.inference.journal import Entry, Runs, broken_line
 
 
@@ -87,14 +88,11 @@ def compact(path: Path, model: str | None = None) -> None:
     Raises:
         UserError: no completion is of that model; nothing is changed then.
     """
-    # NFS locks only what may be written
-    with _opened(path, "rb+") as held:
+    with ExitStack() as locks:
         try:
-            lock(held, path, "let no run write this journal meanwhile")
-        except BlockingIOError as error:
+            locks.enter_context(exclusive(path, advice="let no run write this journal meanwhile", create=False))
+        except LockTaken as error:
             raise UserError(f"{path}: a run writes this journal. Wait for it or stop it.") from error
-        except OSError as error:
-            raise cannot_write(path, error) from error
         before = path.stat().st_size
         seen: set[str] = set()
         models: set[str] = set()
@@ -109,9 +107,9 @@ def compact(path: Path, model: str | None = None) -> None:
     print(f"{path}: {len(seen)} completions, {before} -> {path.stat().st_size} bytes", file=sys.stderr)
 
 
-def _opened(path: Path, mode: Literal["rb", "rb+"] = "rb") -> IO[bytes]:
+def _opened(path: Path) -> IO[bytes]:
     try:
-        return path.open(mode)
+        return path.open("rb")
     except OSError as error:
         raise cannot_read(path, error) from error
 

