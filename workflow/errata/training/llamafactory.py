@@ -1,6 +1,5 @@
 """What LLaMA-Factory 0.9.5 is told: our defaults, and the keys that would not do what they say."""
 
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping
@@ -9,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from errata.core.patches import torchaudio_stub
 from errata.core.places import PACKAGE
-from errata.environments.environment import STUBS
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -26,7 +25,7 @@ def offline(environ: Mapping[str, str], work: Path) -> dict[str, str]:
     Two trainings that share a dataset cache would wait for each other or read half-written files.
     """
     cache = (work / "cache").resolve()
-    variables = {
+    return {
         # nothing is downloaded, and code that a model brings need not see what opens the hub
         **{name: value for name, value in environ.items() if name not in TOKENS},
         "HF_HUB_OFFLINE": "1",
@@ -38,10 +37,6 @@ def offline(environ: Mapping[str, str], work: Path) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
         # the trainer's processes are ours, wherever they are started
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE), environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE), environ.get("PYTHONPATH"), *torchaudio_stub()])),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")]),
     }
-    if importlib.util.find_spec("torchaudio") is None:
-        # it is imported at every start, and used for sound only; see the stub itself
-        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], str(STUBS)])
-    return variables

@@ -10,6 +10,7 @@ from typing import Any
 from errata.config.trainer_keys import read_settings
 from errata.core.errors import Faults, UserError
 from errata.core.files import whole, write_text
+from errata.core.patches import keep_deepspeed_off_gpus
 from errata.core.processes import running, tail
 from errata.models import checkpoints
 from errata.models.checkpoints import check_checkpoint, copy_tokenizer
@@ -76,8 +77,8 @@ def merge(
         write_text(scratch / "export.yaml", to_yaml(configuration))
         log = scratch / "export.log"
         command = [sys.executable, "-m", "llamafactory.cli", "export", "export.yaml"]
-        # merging needs no DeepSpeed, but accelerate imports it: see `_spare_nvcc` of errata.training.trainer
-        environment = {**offline(os.environ, scratch), "DS_ACCELERATOR": "cpu"}
+        environment = offline(os.environ, scratch)
+        keep_deepspeed_off_gpus(environment)
         with running(command, log, cwd=scratch, environment=environment) as process:
             status = process.wait()
         if status != 0 or not any(folder.glob("*.safetensors")):

@@ -7,13 +7,12 @@ write an adapter and to end as if it had finished.
 Run as `python -m errata.training.trainer train.yaml` in the work folder, by itself or by torchrun.
 """
 
-import importlib
-import importlib.util
 import os
 import signal
 from pathlib import Path
 from typing import Any, Protocol
 
+from errata.core import patches
 from errata.core.files import write_text
 from errata.core.processes import die_with_parent
 from errata.training.work_folder import STOP, STOPPED, TRAINING, seal
@@ -110,12 +109,12 @@ def main() -> None:
         die_with_parent(os.getppid(), signal.SIGKILL)
     # torchrun's was to ignore it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _spare_nvcc()
+    patches.import_deepspeed()
     from llamafactory.train.tuner import run_exp
     from transformers import TrainerCallback
 
-    _spare_loaders()
-    _know_numbered_cpus()
+    patches.ignore_sigterm_in_data_loaders()
+    patches.load_to_numbered_cpus()
     guard = type("Guard", (Guard, TrainerCallback), {})(Path.cwd(), Torch(), int(local_rank or 0))
     try:
         run_exp(callbacks=[guard])
@@ -125,51 +124,6 @@ def main() -> None:
         if distributed.is_initialized():
             distributed.destroy_process_group()
         raise
-
-
-def _spare_nvcc() -> None:
-    """Import DeepSpeed as on a machine without a GPU, if it is installed.
-
-    Every training imports it then, through accelerate. Where it sees a GPU, DeepSpeed 0.16 asks CUDA's compiler for its
-    version and fails where there is none, as on most nodes. Nothing that we use of it is compiled, nor its Triton
-    kernels, for which it asks what the GPU can do, whether it sees one or not.
-    """
-    if importlib.util.find_spec("deepspeed") is None:
-        return
-    import torch
-
-    if not torch.cuda.is_available():
-        return
-    os.environ.setdefault("DS_ACCELERATOR", "cuda")
-    blind = {"is_available": lambda: False, "get_device_capability": lambda *_: (0, 0)}
-    seeing = {name: getattr(torch.cuda, name) for name in blind}
-    try:
-        for name, function in blind.items():
-            setattr(torch.cuda, name, function)
-        importlib.import_module("deepspeed")
-    finally:
-        for name, function in seeing.items():
-            setattr(torch.cuda, name, function)
-
-
-def _spare_loaders() -> None:
-    """Slurm sends SIGTERM to every process: those that load data must outlive it, or there is no next step."""
-    from torch.utils.data._utils import signal_handling
-
-    usual = signal_handling._set_worker_signal_handlers
-
-    def ignoring() -> None:
-        usual()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    signal_handling._set_worker_signal_handlers = ignoring
-
-
-def _know_numbered_cpus() -> None:
-    """The trainer loads an optimizer to `cpu:0` when several processes share a CPU; torch 2.13 knows only `cpu`."""
-    from torch.serialization import register_package
-
-    register_package(15, lambda _: None, lambda storage, place: storage if place.startswith("cpu:") else None)
 
 
 if __name__ == "__main__":
