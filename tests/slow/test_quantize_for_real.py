@@ -75,17 +75,32 @@ quantize.fast_bf16 = lambda: False
 sys.exit(main())
 """
 
-TEMPLATE = """
-import sys
+RENDER = """
+import shutil, sys
 from pathlib import Path
 from transformers import AutoTokenizer
+from errata.core.errors import UserError
 from errata.models.chat_template import ChatTemplate
 
-text = ChatTemplate(Path(sys.argv[1])).dialogue(" Wer? ", "Ich.\\n")
+checkpoint, copy = map(Path, sys.argv[1:])
 messages = [{"role": "user", "content": " Wer? "}]
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], local_files_only=True)
+tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
 asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+text = ChatTemplate(checkpoint).render_exchange(" Wer? ", "Ich.\\n")
 assert text == asked + "Ich.\\n" + tokenizer.eos_token, (text, asked)
+
+shutil.copytree(checkpoint, copy)
+for source in ("{{ raise_exception('no system') }}", "{% for %}", "{{ messages.clear() }}", None):
+    tokenizer.chat_template = source
+    for file in copy.glob("chat_template*"):
+        file.unlink()
+    tokenizer.save_pretrained(copy)
+    try:
+        print(source, "renders", ChatTemplate(copy).render_exchange("Wer?", "Ich."))
+    except UserError as error:
+        assert ("has no chat template" if source is None else "its chat template cannot be used") in str(error), error
+    else:
+        sys.exit(1)
 """
 
 
@@ -195,5 +210,8 @@ def test_a_folder_without_weights_and_one_quantized_already_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_chat_template_is_filled_in_as_by_transformers(python: Path, small: Path) -> None:
-    subprocess.run([python, "-c", TEMPLATE, str(small)], check=True)
+def test_exchanges_are_rendered_by_the_chat_template_and_bad_templates_are_refused(
+    python: Path, small: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run([python, "-c", RENDER, str(small), str(tmp_path / "copy")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]

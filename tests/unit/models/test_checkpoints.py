@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from errata.core.errors import UserError
-from errata.models.checkpoints import fingerprint, size_gib, weight_files
+from errata.models.checkpoints import size_gib, weight_files, weights_digest
 
 
 def checkpoint(folder: Path, **files: bytes) -> Path:
@@ -22,15 +22,15 @@ def test_two_versions_of_the_same_size_are_told_apart(tmp_path: Path, place: int
     # training changes every layer: here a stretch of 128 KiB, anywhere
     content[max(0, place - 131_072) : place + 1] = b"\x01" * (place + 1 - max(0, place - 131_072))
     other = checkpoint(tmp_path / "other", model=bytes(content))
-    assert fingerprint(one) != fingerprint(other)
+    assert weights_digest(one) != weights_digest(other)
 
 
 def test_a_copy_elsewhere_is_the_same_model(tmp_path: Path) -> None:
     one = checkpoint(tmp_path / "one", a=b"1" * 1000, b=b"2")
     other = checkpoint(tmp_path / "other", b=b"2", a=b"1" * 1000)
     (other / "README.md").write_text("remarks do not count")
-    assert fingerprint(one) == fingerprint(other)
-    assert fingerprint(checkpoint(tmp_path / "third", a=b"1" * 1000)) != fingerprint(one), "a shard is missing"
+    assert weights_digest(one) == weights_digest(other)
+    assert weights_digest(checkpoint(tmp_path / "third", a=b"1" * 1000)) != weights_digest(one), "a shard is missing"
 
 
 def test_the_size_counts_weights_only_and_follows_links(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_missing_and_pickled_weights_are_told_with_the_remedy(tmp_path: Path) ->
     with pytest.raises(UserError, match="no such model folder or GGUF file"):
         weight_files(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no weights in this model folder; copy the \*\.safetensors"):
-        fingerprint(tmp_path)
+        weights_digest(tmp_path)
     (tmp_path / "pytorch_model.bin").touch()
-    with pytest.raises(UserError, match=r"holds pytorch_model\.bin, which may run code .*convert it to safetensors"):
+    with pytest.raises(UserError, match=r"contains pytorch_model\.bin, which may run code .*convert it to safetensors"):
         size_gib(tmp_path)

@@ -12,27 +12,49 @@ from hypothesis import strategies as st
 
 from errata.core.errors import UserError
 from errata.data.records import Key
+from errata.data.rows import AnswerRow, AttemptRow, RetryRow
 from errata.quantizing import calibration
 from helpers import problem, write_jsonl
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+
+class StandInTemplate:
+    """ChatML in place of the checkpoint's own template, which takes transformers (tests/slow renders the real one)."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+
+    def render_exchange(self, prompt: str, completion: str) -> str:
+        return f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n{completion}<|im_end|>"
+
+
+@pytest.fixture(autouse=True)
+def _stand_in_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "ChatTemplate", StandInTemplate)
 
 
 def answer(id: str, question: int, correct: bool | None, completion: str = "reasoning") -> dict[str, Any]:
-    prompt = f"prompt of {id} {question}"
-    return {"id": id, "question": question, "prompt": prompt, "completion": completion, "correct": correct}
+    return AnswerRow(
+        id=id,
+        question=question,
+        prompt=f"prompt of {id} {question}",
+        completion=completion,
+        answer="A" if correct else "B",
+        expected=None if correct is None else "A",
+        correct=correct,
+        prompt_tokens=1,
+        completion_tokens=1,
+        finish_reason="stop",
+        seconds=0.1,
+        model="m",
+    ).to_record()
 
 
 def retried(id: str, question: int, outcome: str, *attempts: tuple[str, bool]) -> dict[str, Any]:
-    return {
-        "id": id,
-        "question": question,
-        "outcome": outcome,
-        "attempts": [{"completion": text, "correct": correct} for text, correct in attempts],
-    }
+    rows = [
+        AttemptRow(number, text, "A" if correct else "B", correct, completion_tokens=1, finish_reason="stop")
+        for number, (text, correct) in enumerate(attempts, 1)
+    ]
+    return RetryRow(id, question, "A", "B", outcome, tuple(rows)).to_record()
 
 
 ANSWERS = [
@@ -42,20 +64,14 @@ ANSWERS = [
     answer("p3", 0, None, "unlabelled"),
 ]
 RETRIES = [
-    retried("p1", 1, "solved", ("still wrong", False), ("right at last", True)),
+    retried("p1", 1, "solved", ("still wrong", False), ("right later", True)),
     retried("p2", 0, "exhausted", ("never", False)),
 ]
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"eos_token": "<|im_end|>", "bos_token": {"content": "<s>"}})
-    )
-    (folder / "chat_template.jinja").write_text(CHATML)
-    return folder
+    return tmp_path / "checkpoint"
 
 
 def texts(
@@ -90,12 +106,11 @@ def test_completions_are_what_the_model_read_and_wrote_where_it_was_right(tmp_pa
     rows = texts(tmp_path, checkpoint)
     assert {(row["id"], row["question"]): row["text"] for row in rows} == {
         ("p1", 0): "<|im_start|>user\nprompt of p1 0<|im_end|>\n<|im_start|>assistant\nfirst right<|im_end|>",
-        ("p1", 1): "<|im_start|>user\nprompt of p1 1<|im_end|>\n<|im_start|>assistant\nright at last<|im_end|>",
+        ("p1", 1): "<|im_start|>user\nprompt of p1 1<|im_end|>\n<|im_start|>assistant\nright later<|im_end|>",
     }
 
 
 def test_prompts_are_bare_and_of_every_question(tmp_path: Path, checkpoint: Path) -> None:
-    (checkpoint / "chat_template.jinja").unlink()
     rows = texts(tmp_path, checkpoint, kind="prompts")
     assert sorted(row["text"] for row in rows) == [f"prompt of {key}" for key in ("p1 0", "p1 1", "p2 0", "p3 0")]
 
@@ -124,40 +139,9 @@ def test_problems_that_are_scored_are_left_out(tmp_path: Path, checkpoint: Path,
         texts(tmp_path, checkpoint, kind=kind, answers=answers, held_out=[f"Text of p{n}" for n in (1, 2, 3)])
 
 
-def test_nothing_right_is_told_with_the_keys_to_change(tmp_path: Path, checkpoint: Path) -> None:
+def test_where_nothing_is_right_the_message_names_the_keys_to_change(tmp_path: Path, checkpoint: Path) -> None:
     with pytest.raises(UserError, match=r"generate\.attempts.*quantize\.calibration"):
         texts(tmp_path, checkpoint, answers=[answer("p1", 0, False)], retries=[])
-
-
-def test_a_checkpoint_without_chat_template_is_told(tmp_path: Path, checkpoint: Path) -> None:
-    (checkpoint / "chat_template.jinja").unlink()
-    with pytest.raises(UserError, match=r"no chat template"):
-        texts(tmp_path, checkpoint)
-
-
-@pytest.mark.parametrize("source", ["{{ raise_exception('no system') }}", "{% for %}", "{{ messages.clear() }}"])
-def test_a_template_that_fails_or_reaches_out_of_its_sandbox_is_told(
-    tmp_path: Path, checkpoint: Path, source: str
-) -> None:
-    (checkpoint / "chat_template.jinja").write_text(source)
-    with pytest.raises(UserError, match="chat template"):
-        texts(tmp_path, checkpoint)
-
-
-def test_templates_in_the_settings_and_the_helpers_of_transformers_work(tmp_path: Path, checkpoint: Path) -> None:
-    (checkpoint / "chat_template.jinja").unlink()
-    template = (
-        "{{ bos_token }}{% for message in messages %}{% generation %}{{ message | tojson }}{% endgeneration %}"
-        "{% if loop.last %}{% break %}{% endif %}{% endfor %}{{ strftime_now('') }}>"
-    )
-    settings = {
-        "bos_token": {"content": "<s>"},
-        "eos_token": "</s>",
-        "chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": template}],
-    }
-    (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings))
-    rows = texts(tmp_path, checkpoint, samples=10, answers=[answer("ö", 0, True, "Antwort")], retries=[])
-    assert [row["text"] for row in rows] == ['<s>{"role": "user", "content": "prompt of ö 0"}>Antwort</s>']
 
 
 keys = st.builds(Key, st.text(min_size=1), st.integers(0, 9))

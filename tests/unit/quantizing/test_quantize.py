@@ -49,8 +49,8 @@ def test_group_size_is_checked_against_every_part(model: Path) -> None:
 
 @given(st.lists(st.lists(st.integers(), max_size=40)), st.integers(1, 20), st.integers())
 def test_windows(rows: list[list[int]], length: int, seed: int) -> None:
-    cut = quantize.windows(rows, length, seed)
-    assert cut == quantize.windows(rows, length, seed)
+    cut = quantize.cut_windows(rows, length, seed)
+    assert cut == quantize.cut_windows(rows, length, seed)
     for row, window in zip(rows, cut, strict=True):
         assert len(window) == min(len(row), length)
         assert any(row[start : start + len(window)] == window for start in range(len(row) + 1))
@@ -120,7 +120,7 @@ def test_a_cut_off_weight_file_is_named(model: Path) -> None:
 
 def test_a_quantized_checkpoint_is_not_quantized_again(model: Path, tmp_path: Path) -> None:
     (model / "config.json").write_text('{"quantization_config": {"quant_method": "gptq"}}')
-    with pytest.raises(UserError, match="quantized already"):
+    with pytest.raises(UserError, match="already quantized"):
         quantize.quantize(model, ["text"], tmp_path / "out", bits=4, group_size=64, max_length=8, seed=1)
     assert not (tmp_path / "out").exists()
 

@@ -28,7 +28,7 @@ def model(tmp_path: Path) -> Path:
 )
 def test_merged_checkpoint_has_the_dtype_of_its_base(model: Path, config: dict[str, str], expected: str) -> None:
     (model / "config.json").write_text(json.dumps(config))
-    assert checkpoints.dtype(model) == expected
+    assert checkpoints.weights_dtype(model) == expected
 
 
 def test_merge_refuses_unknown_settings_and_unfinished_adapters(model: Path, tmp_path: Path) -> None:

@@ -15,17 +15,17 @@ from pathlib import Path
 from errata.core.errors import UserError
 from errata.core.files import cannot_read, cannot_write, write_text
 
-PYTHON = "3.11"  # what the locks were resolved for
-# Inside the environment: the hash of the lock it was built from. Snakemake deletes the flag, its declared
-# output, before it runs the rule, so the flag alone could not say that nothing is to be done.
+PYTHON = "3.11"  # the locks were resolved for it
+# In the environment: the hash of its lock. The flag cannot hold it: Snakemake deletes the flag, a declared output,
+# before it runs the rule.
 MARKER = "errata-lock.sha256"
-# Where uv takes packages from: set by the user, they stand; else what pip was told goes for uv as well.
+# Package sources by pip's setting and uv's variable. The user's own uv variables win over pip's settings.
 UV_SOURCES = {
     "find-links": "UV_FIND_LINKS",
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
 }
-# What the steps import, see _compile.
+# Libraries that the steps import, see _compile.
 LIBRARIES = (
     "snakemake.cli",
     "xllamacpp",
@@ -43,7 +43,9 @@ LIBRARIES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lock", type=Path, required=True, help="hashed lock, e.g. envs/serve-cpu.txt")
     parser.add_argument("--prefix", type=Path, required=True, help="folder of the environment")
-    parser.add_argument("--flag", type=Path, required=True, help="file written last, holds the lock's SHA-256")
+    parser.add_argument(
+        "--flag", type=Path, required=True, help="file that is written last; contains the SHA-256 of the lock"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,13 +53,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def build(lock: Path, prefix: Path, flag: Path) -> None:
-    """Build the environment of `lock` in `prefix`, unless it already stands there, and write `flag` last.
+    """Build the environment of `lock` in `prefix` unless it is there already, then write `flag`.
 
-    The environment is built beside its place and moved there when it is complete, so that an interrupted
-    build leaves nothing that looks finished.
+    The environment is built in a temporary folder and moved to `prefix` when it is complete, so an interrupted build
+    leaves nothing that looks finished.
 
     Raises:
-        UserError: no uv, no such lock, or uv could not install it.
+        UserError: there is no uv or no such lock, or uv cannot install it.
     """
     digest = sha256(lock)
     if not is_built(prefix, digest):
@@ -91,11 +93,11 @@ def sha256(path: Path) -> str:
 
 
 def is_built(prefix: Path, digest: str) -> bool:
-    """Whether `prefix` holds a complete environment of that lock whose Python still starts."""
+    """Whether `prefix` is a complete environment of that lock whose Python still starts."""
     try:
         if (prefix / MARKER).read_text(encoding="utf-8").strip() != digest:
             return False
-        # its base interpreter may be gone since, by an upgrade of the machine
+        # an upgrade of the machine may have removed its base interpreter
         return subprocess.run([prefix / "bin" / "python", "-c", ""], capture_output=True).returncode == 0
     except OSError:
         return False
@@ -105,7 +107,7 @@ def find_uv() -> list[str]:
     """The command that starts uv: from PATH, beside this Python, or as a module of this Python.
 
     Raises:
-        UserError: there is none.
+        UserError: uv is not installed.
     """
     beside = Path(sys.executable).parent / "uv"
     for candidate in (shutil.which("uv"), str(beside) if beside.exists() else None):
@@ -115,16 +117,15 @@ def find_uv() -> list[str]:
     if subprocess.run([*module, "--version"], capture_output=True).returncode == 0:
         return module
     raise UserError(
-        "uv: not found on PATH nor beside the running Python. "
-        "Install it (pip install uv), or start the workflow from the .venv that make builds, which holds it."
+        "uv: not found on PATH or beside the running Python. "
+        "Install it (pip install uv), or start the workflow from the .venv that make builds, which contains it."
     )
 
 
 def uv_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment variables for uv: those given, and pip's package sources where uv's own are unset.
+    """The environment variables for uv: `environ`, and pip's package sources where uv's own variables are unset.
 
-    They go through variables rather than options since an index URL may hold a password, and other users of
-    the machine can read a command line.
+    Variables instead of options: an index URL may contain a password, and other users can read a command line.
     """
     result = dict(environ)
     pip = pip_settings(environ)
@@ -133,7 +134,7 @@ def uv_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
             if setting in pip:
                 separator = "," if setting == "find-links" else " "
                 result[variable] = separator.join(pip[setting].split())
-        # pip takes the best version of all its indexes; the hashes of the lock keep a strange package out
+        # pip takes the best version of all its indexes; the hashes of the lock refuse any other package
         if "extra-index-url" in pip:
             result.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     elif "UV_FIND_LINKS" not in environ and "find-links" in pip:
@@ -144,9 +145,9 @@ def uv_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """What pip was told by files and variables, by setting: index-url, extra-index-url, find-links, cert.
+    """pip's settings from its files and variables: index-url, extra-index-url, find-links, cert.
 
-    Empty when there is no pip to ask and no variable.
+    Empty where there is neither pip nor a variable.
     """
     pip = shutil.which("pip", path=environ.get("PATH"))
     command = [pip] if pip else [sys.executable, "-m", "pip"]
@@ -160,9 +161,9 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse_pip_settings(listing: str) -> dict[str, str]:
-    """Read the output of `pip config list`: the later of two lines about one setting holds, as in pip.
+    """Read the output of `pip config list`. Of two lines for one setting the later one wins, as in pip.
 
-    Variables (`:env:.`) come first there but win, and settings of `pip install` win over `global.`.
+    Variables (`:env:.`) are listed first but win; settings of `pip install` win over `global.`.
     """
     rank = {"global": 0, "install": 1, ":env:": 2}
     found: dict[str, tuple[int, str]] = {}
@@ -181,8 +182,11 @@ def parse_pip_settings(listing: str) -> dict[str, str]:
 
 
 def torch_backend(lock_text: str, environment: Mapping[str, str]) -> str | None:
-    """Which index of torch's own builds uv has to ask, such as "cpu": None when the lock pins a PyPI build of
-    torch or none, when the user chose (`UV_TORCH_BACKEND`), or when a configured folder holds the wheel."""
+    """The index of torch's own builds that uv has to use, such as "cpu".
+
+    None where the lock pins PyPI's build of torch or no torch, where the user chose one (`UV_TORCH_BACKEND`), or where
+    a configured folder contains the wheel.
+    """
     match = re.search(r"^torch==([^+\s]+)\+(\w+)", lock_text, re.MULTILINE)
     if not match or environment.get("UV_TORCH_BACKEND"):
         return None
@@ -199,7 +203,7 @@ def _install(uv: Sequence[str], lock: Path, prefix: Path, environment: Mapping[s
     create = [*uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, str(prefix)]
     install = [*uv, "pip", "install", "--no-deps", "--require-hashes"]
     install += ["--python", str(prefix / "bin" / "python"), "--requirement", str(lock)]
-    # a few packages come as sources only: what builds them is pinned as well
+    # a few packages are published as sources only: their build requirements are pinned too
     build = lock.parent / "build.txt"
     if build.exists():
         install += ["--build-constraint", str(build)]
@@ -209,24 +213,24 @@ def _install(uv: Sequence[str], lock: Path, prefix: Path, environment: Mapping[s
         status = subprocess.run(command, env=dict(environment), stdin=subprocess.DEVNULL).returncode
         if status != 0:
             raise UserError(
-                f"{lock}: uv failed with status {status}, its message stands above. If a package cannot be "
-                "found, say where to look in UV_INDEX, UV_DEFAULT_INDEX or UV_FIND_LINKS (pip's count too). "
+                f"{lock}: uv failed with status {status}, see its message above. If a package cannot be "
+                "found, set UV_INDEX, UV_DEFAULT_INDEX or UV_FIND_LINKS (pip's settings count too). "
                 f"If Python {PYTHON} is missing, install it."
             )
 
 
 def _compile(lock: Path, prefix: Path, environment: Mapping[str, str]) -> None:
-    """Import the libraries once, so that their bytecode is kept.
+    """Import the libraries once, so that their bytecode is stored.
 
-    Where Python was told not to write it, as in many containers, every process would compile them anew: 5 to 7 s for
-    the steps that import torch. (uv's --compile-bytecode compiles every module there is, 38 s for the trainer.)
+    Many containers set PYTHONDONTWRITEBYTECODE. Every process would then compile the libraries again: 5 to 7 s for the
+    steps that import torch. (uv's --compile-bytecode compiles all modules: 38 s for the trainer.)
     """
     script = (
         "import importlib, sys\nfor name in sys.argv[1:]:\n try: importlib.import_module(name)\n except Exception: 0"
     )
     variables = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
     variables["PYTHONPATH"] = str(lock.parent / "stubs")
-    # a library that is not there, or does not start here (no GPU on a login node), is none of this step's business
+    # a library may be absent, or not start here (no GPU on a login node): that is no fault of the environment
     subprocess.run(
         [prefix / "bin" / "python", "-c", script, *LIBRARIES],
         env=variables,

@@ -20,7 +20,7 @@ from errata.inference.client import connected
 from errata.inference.dispatch import JobT, Load, Work, dispatch
 from errata.inference.journal import Completion, Journal, Sampling
 from errata.inference.server import Server, ServerSpec, ServerTrouble, serving
-from errata.models.checkpoints import fingerprint
+from errata.models.checkpoints import weights_digest
 
 # Engine options that change what is computed, not just how fast.
 _NUMERIC_OPTIONS = ("dtype", "quantization", "kv_cache_dtype", "load_format", "hf_overrides")
@@ -106,7 +106,7 @@ class Generation:
         """Open the journal for this very model: name, weights and the options that change its numbers."""
         spec = self.server
         numeric = {name: spec.options[name] for name in _NUMERIC_OPTIONS if name in spec.options}
-        weights = fingerprint(spec.weights) if spec.weights else spec.base_url
+        weights = weights_digest(spec.weights) if spec.weights else spec.base_url
         identity = json.dumps([spec.engine, spec.model, weights, numeric], sort_keys=True)
         context = spec.options.get("context") if spec.engine == "llamacpp" else spec.options.get("max_model_len")
         return Journal(self.journal_path, identity, spec.model, context)

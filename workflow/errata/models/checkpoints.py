@@ -1,4 +1,4 @@
-"""What can be told of a model's weight files without loading them: which they are, their size, their identity."""
+"""Checkpoints on disk: which files they have, their size and identity, and what a folder lacks. Nothing is loaded."""
 
 import hashlib
 import shutil
@@ -7,15 +7,31 @@ from pathlib import Path
 from errata.core.errors import UserError
 from errata.core.files import read_json
 
+# How a checkpoint is identified: samples of each weight file, and their size in bytes.
 _SAMPLES = 64
 _SAMPLE_BYTES = 64 * 1024
+
+# The files that a derived checkpoint takes from its original.
+_INHERITED = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "generation_config.json",
+)
+# Files of which a checkpoint has at least one.
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 
 
 def weight_files(path: Path) -> list[Path]:
     """The weight files of a model: the GGUF file itself, or the safetensors files of a checkpoint folder.
 
     Raises:
-        UserError: there are none, or only pickled ones, which are not loaded.
+        UserError: there are none, or only pickled ones, which are never loaded.
     """
     if path.is_file():
         return [path]
@@ -25,7 +41,7 @@ def weight_files(path: Path) -> list[Path]:
             raise UserError(f"{path}: no such model folder or GGUF file.")
         pickled = sorted(file.name for file in [*path.glob("*.bin"), *path.glob("*.pt")])
         remedy = (
-            f"it holds {', '.join(pickled)}, which may run code when loaded: convert it to safetensors"
+            f"it contains {', '.join(pickled)}, which may run code when loaded: convert it to safetensors"
             if pickled
             else "copy the *.safetensors files of the model there"
         )
@@ -38,11 +54,11 @@ def size_gib(path: Path) -> float:
     return float(sum(file.stat().st_size for file in weight_files(path)) / 2**30)
 
 
-def fingerprint(path: Path) -> str:
-    """Identity of a model by what its files hold: sizes and samples spread over each weight file.
+def weights_digest(path: Path) -> str:
+    """Identity of a model's weights: a hash of names, sizes and samples of each weight file.
 
-    Training or quantizing changes every layer, so 64 samples of 64 KiB a file tell two versions apart
-    without reading 140 GB.
+    Training and quantizing change every layer, so 64 samples of 64 KiB a file distinguish two versions without reading
+    140 GB.
     """
     digest = hashlib.sha256()
     for file in weight_files(path):
@@ -56,51 +72,38 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def dtype(checkpoint: Path) -> str:
-    """The number format of a checkpoint's weights, as its configuration says."""
+def weights_dtype(checkpoint: Path) -> str:
+    """Number format of a checkpoint's weights by its config.json; bfloat16 where it names none of these."""
     config = read_json(checkpoint / "config.json")
     named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
     return named if named in ("float32", "float16", "bfloat16") else "bfloat16"
 
 
 def gptq_bits(checkpoint: Path) -> int | None:
-    """How many bits a GPTQ checkpoint's weights have; None for any other."""
+    """Bits of a GPTQ checkpoint's weights; None for any other checkpoint."""
     file = checkpoint / "config.json"
     settings = read_json(file).get("quantization_config") if file.is_file() else None
     return int(settings["bits"]) if settings and settings.get("quant_method") == "gptq" else None
 
 
-# The files that a checkpoint inherits from the one it was made of.
-TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "generation_config.json",
-)
-
-
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Give a checkpoint the tokenizer, chat template and generation settings of the one it was made of.
+    """Copy tokenizer, chat template and generation settings from a checkpoint to one that was made from it.
 
-    Trainer and quantizer write their own versions, changed by what they set for their work.
+    Trainer and quantizer write their own versions, changed for their work; those are replaced.
     """
-    for pattern in TOKENIZER:
+    for pattern in _INHERITED:
         for written in target.glob(pattern):
             written.unlink()
         for path in source.glob(pattern):
             shutil.copyfile(path, target / path.name)
 
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
-
-
 def check_checkpoint(folder: Path) -> None:
-    """Raise a UserError that says what a checkpoint folder lacks."""
+    """Check that a folder is a complete checkpoint in safetensors.
+
+    Raises:
+        UserError: it names what is missing.
+    """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json, so this is no Hugging Face checkpoint.")
     if not any(any(folder.glob(name)) for name in TOKENIZERS):

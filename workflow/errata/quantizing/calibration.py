@@ -5,34 +5,39 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from errata.core.errors import UserError
-from errata.core.files import read_jsonl, write_json
+from errata.core.files import write_json
 from errata.data.held_out import add_held_out_arguments, left_out
-from errata.data.records import Key, usable
+from errata.data.records import Key
+from errata.data.rows import read_answers, read_retries
 from errata.models.chat_template import ChatTemplate
 
 
 class Exchange(NamedTuple):
-    """A prompt and, where it is to be seen too, a right completion; `template` is the digest of its prompt template."""
+    """A prompt, and a right completion where one is used; `template` is the digest of its prompt template."""
 
     key: Key
     prompt: str
     completion: str | None
     template: str | None
 
+    def to_record(self, text: str) -> dict[str, Any]:
+        """The row of the output, with the text that the quantizer sees."""
+        return {"id": self.key.id, "question": self.key.question, "text": text, "template": self.template}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint whose chat template is used")
     add_held_out_arguments(parser)
     parser.add_argument("--answers", type=Path, required=True, help="first answers of the training split")
-    parser.add_argument("--retries", type=Path, required=True, help="what the strategy's completions are taken from")
+    parser.add_argument("--retries", type=Path, required=True, help="retries that the strategy is trained on")
     parser.add_argument(
         "--kind",
         choices=["completions", "prompts"],
         default="completions",
-        help="completions: whole exchanges with right completions; prompts: bare prompts, as in the original",
+        help="completions: prompts with right completions; prompts: prompts alone, as in the original",
     )
     parser.add_argument("--samples", type=int, required=True, help="number of texts at most")
     parser.add_argument("--seed", type=int, default=1)
@@ -43,63 +48,58 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the texts.
 
     Raises:
-        UserError: there is nothing to take them from; the checkpoint has no chat template that can be used.
+        UserError: no question can be used, or the checkpoint has no usable chat template.
     """
-    source = prompts if arguments.kind == "prompts" else right_exchanges
-    scored = left_out(arguments.data, arguments.held_out)
-    exchanges = [each for each in source(arguments.answers, arguments.retries) if each.key.id not in scored]
-    if scored:
-        print(f"calibration: {len(scored)} problems are held out", file=sys.stderr)
+    find = find_prompts if arguments.kind == "prompts" else find_right_exchanges
+    held_out = left_out(arguments.data, arguments.held_out)
+    exchanges = [each for each in find(arguments.answers, arguments.retries) if each.key.id not in held_out]
+    if held_out:
+        print(f"calibration: {len(held_out)} problems are held out", file=sys.stderr)
     if not exchanges:
-        besides = f" but of {len(scored)} problems that are held out" if scored else ""
+        besides = f" but of {len(held_out)} problems that are held out" if held_out else ""
         raise UserError(
             f"{arguments.answers}: no question was answered rightly, at first or later{besides}, so there is nothing "
             "to calibrate on. Raise generate.attempts, or set quantize.calibration: prompts."
-            if source is right_exchanges
+            if find is find_right_exchanges
             else f"{arguments.answers}: no question to calibrate on{besides}. Bring more questions."
         )
     chosen = choose(exchanges, arguments.samples, arguments.seed)
     if len(chosen) < arguments.samples:
-        print(f"calibration: {len(chosen)} texts, {arguments.samples} were asked for", file=sys.stderr)
+        print(f"calibration: {len(chosen)} texts; {arguments.samples} were requested", file=sys.stderr)
     template = ChatTemplate(arguments.checkpoint) if arguments.kind == "completions" else None
     rows = [
-        {
-            "id": one.key.id,
-            "question": one.key.question,
-            "text": one.prompt
-            if one.completion is None or template is None
-            else template.dialogue(one.prompt, one.completion),
-            "template": one.template,
-        }
-        for one in chosen
+        each.to_record(
+            each.prompt
+            if each.completion is None or template is None
+            else template.render_exchange(each.prompt, each.completion)
+        )
+        for each in chosen
     ]
     write_json(arguments.output, rows)
 
 
-def prompts(answers: Path, _: Path) -> Iterator[Exchange]:
+def find_prompts(answers: Path, _: Path) -> Iterator[Exchange]:
     """The prompt of every question."""
-    for row in read_jsonl(answers):
-        yield Exchange(Key(row["id"], row["question"]), row["prompt"], None, row.get("template"))
+    for row in read_answers(answers):
+        yield Exchange(row.key, row.prompt, None, row.template)
 
 
-def right_exchanges(answers: Path, retries: Path) -> Iterator[Exchange]:
-    """Every right first answer, and the first usable completion of every question that has one later."""
-    asked: dict[Key, str] = {}
-    right = set()
-    for row in read_jsonl(answers):
-        key = Key(row["id"], row["question"])
-        asked[key] = row["prompt"]
-        if row["correct"]:
-            right.add(key)
-            yield Exchange(key, row["prompt"], row["completion"], row.get("template"))
-    for row in read_jsonl(retries):
-        key = Key(row["id"], row["question"])
-        later = next((attempt for attempt in row["attempts"] if usable(attempt)), None)
-        if later is not None and key in asked and key not in right:
-            yield Exchange(key, asked[key], later["completion"], row.get("template"))
+def find_right_exchanges(answers: Path, retries: Path) -> Iterator[Exchange]:
+    """Every right first answer, and for the other questions the first accepted attempt where there is one."""
+    prompts: dict[Key, str] = {}
+    right_at_first = set()
+    for row in read_answers(answers):
+        prompts[row.key] = row.prompt
+        if row.correct:
+            right_at_first.add(row.key)
+            yield Exchange(row.key, row.prompt, row.completion, row.template)
+    for retry in read_retries(retries):
+        accepted = next((attempt for attempt in retry.attempts if attempt.accepted), None)
+        if accepted is not None and retry.key in prompts and retry.key not in right_at_first:
+            yield Exchange(retry.key, prompts[retry.key], accepted.completion, retry.template)
 
 
 def choose(exchanges: list[Exchange], samples: int, seed: int) -> list[Exchange]:
-    """`samples` of them at random, the same ones for the same seed whatever their order was."""
-    ordered = sorted(exchanges, key=lambda one: (str(one.key.id), one.key.question))
+    """At most so many exchanges, drawn at random; the draw depends on the keys and the seed, not on the order."""
+    ordered = sorted(exchanges, key=lambda exchange: (str(exchange.key.id), exchange.key.question))
     return random.Random(seed).sample(ordered, min(samples, len(ordered)))

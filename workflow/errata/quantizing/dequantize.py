@@ -1,4 +1,4 @@
-"""Step dequantize: turn a GPTQ checkpoint into a plain one, for servers without kernels for its bits."""
+"""Step dequantize: convert a GPTQ checkpoint to a plain one, for servers without kernels for its bits."""
 
 import argparse
 import os
@@ -13,7 +13,9 @@ from errata.quantizing.quantize import prepare_environment
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a GPTQ checkpoint")
-    parser.add_argument("--trust-remote-code", action="store_true", help="accepted; no code of the model is run here")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="accepted and ignored: this step runs no code of the model"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the plain checkpoint (fp16)")
 
 
@@ -22,10 +24,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def dequantize(checkpoint: Path, output: Path) -> None:
-    """Write the weights that a GPTQ checkpoint stands for as plain fp16 safetensors.
+    """Write the dequantized weights of a GPTQ checkpoint as fp16 safetensors.
 
-    A weight is its group's fp16 scale times a small integer: rounding that to fp16 loses less than a 2,000th of
-    it, and the GGUF file made of it is the same as by way of fp32.
+    A weight is the fp16 scale of its group times a small integer. Rounding it to fp16 loses less than a 2,000th of it,
+    and the GGUF file made from it equals the one made by way of fp32.
 
     Raises:
         UserError: the checkpoint is not quantized, or GPTQModel cannot read it.
@@ -41,12 +43,12 @@ def dequantize(checkpoint: Path, output: Path) -> None:
             import torch
             from gptqmodel.utils.model_dequant import dequantize_model
 
-            folder.rmdir()  # it insists on making the folder
+            folder.rmdir()  # dequantize_model insists on making the folder
             try:
                 dequantize_model(checkpoint, folder, target_dtype=torch.float16, device="cpu")
             except (RuntimeError, ValueError, NotImplementedError, KeyError) as error:
                 raise UserError(f"{checkpoint}: cannot be dequantized ({error}). {tail(log, 5)}") from error
         copy_tokenizer(checkpoint, folder)
-        # it copies these as well; by the first, loaders would take the folder for a quantized one
+        # dequantize_model copies these too; loaders would take a folder with the first for a quantized one
         for name in ("quantize_config.json", "quantize_log.csv"):
             (folder / name).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from errata.models.checkpoints import check_checkpoint, copy_tokenizer
 
 GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 _LOG = "quantize_log.csv"
-# Cores with bf16 arithmetic multiply in it four times as fast as in fp32; the others many times slower.
+# CPU flags for bf16 arithmetic. With it, bf16 is four times as fast as fp32; without it, many times slower.
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Check checkpoint and group size before anything is loaded, then quantize.
+
+    Raises:
+        UserError: see `check_checkpoint`, `check_group_size`, `read_texts` and `quantize`.
+    """
     check_checkpoint(arguments.checkpoint)
     check_group_size(arguments.checkpoint, arguments.group_size)
     texts = read_texts(arguments.calibration)[: arguments.samples]
@@ -57,7 +62,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def read_texts(calibration: Path) -> list[str]:
-    """The texts of a calibration file."""
+    """The texts of a calibration file.
+
+    Raises:
+        UserError: the file has none.
+    """
     rows = read_json(calibration)
     texts = [row["text"] for row in rows if isinstance(row, dict) and row.get("text")] if isinstance(rows, list) else []
     if not texts:
@@ -66,16 +75,19 @@ def read_texts(calibration: Path) -> list[str]:
 
 
 def input_sizes(checkpoint: Path) -> dict[int, str]:
-    """The input sizes of the linear layers in the model's blocks, each with one layer's name.
+    """The input sizes of the linear layers in the model's blocks, each with the name of one such layer.
 
-    Read from the headers of the weight files, without loading them.
+    Only the headers of the weight files are read.
+
+    Raises:
+        UserError: a weight file is not a safetensors file.
     """
     sizes: dict[int, str] = {}
     for file in checkpoints.weight_files(checkpoint):
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             try:
-                # a cut-off or foreign file may claim any length
+                # a truncated or foreign file may claim any length
                 header = json.loads(stream.read(length if length <= file.stat().st_size else 0))
             except ValueError as error:
                 raise UserError(f"{file}: not a safetensors file ({error}). Fetch or make it again.") from error
@@ -87,7 +99,11 @@ def input_sizes(checkpoint: Path) -> dict[int, str]:
 
 
 def check_group_size(checkpoint: Path, group_size: int) -> None:
-    """Raise a UserError with the sizes that are possible, before anything is loaded."""
+    """Refuse a group size that does not divide every layer.
+
+    Raises:
+        UserError: it names the sizes that are possible.
+    """
     sizes = input_sizes(checkpoint)
     if group_size == -1:
         return
@@ -100,14 +116,14 @@ def check_group_size(checkpoint: Path, group_size: int) -> None:
         )
 
 
-def windows(rows: Sequence[list[int]], max_length: int, seed: int) -> list[list[int]]:
-    """Cut each row of tokens that is too long to a random stretch of `max_length` tokens."""
-    chance = random.Random(seed)
-    cut = []
+def cut_windows(rows: Sequence[list[int]], max_length: int, seed: int) -> list[list[int]]:
+    """Each row of tokens, cut to a random window of `max_length` tokens where it is longer."""
+    generator = random.Random(seed)
+    windows = []
     for row in rows:
-        start = chance.randint(0, len(row) - max_length) if len(row) > max_length else 0
-        cut.append(row[start : start + max_length])
-    return cut
+        start = generator.randint(0, len(row) - max_length) if len(row) > max_length else 0
+        windows.append(row[start : start + max_length])
+    return windows
 
 
 def quantize(
@@ -122,24 +138,24 @@ def quantize(
     threads: int | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Write a symmetric GPTQ checkpoint, complete with configuration, tokenizer and chat template.
+    """Write a symmetric GPTQ checkpoint with configuration, tokenizer and chat template.
 
-    `desc_act` stays off, since the fast kernels refuse it; groups are ordered by activation instead
-    (act_group_aware). `quantize_log.csv` has each module's loss.
+    `desc_act` is off because the fast kernels refuse it; `act_group_aware` orders the groups by activation instead.
+    `quantize_log.csv` contains the loss of each module.
 
     Raises:
-        UserError: the checkpoint is quantized already, or GPTQModel failed; with the end of its output.
+        UserError: the checkpoint is already quantized, or GPTQModel failed; the message ends with its output.
     """
     if "quantization_config" in read_json(checkpoint / "config.json"):
-        raise UserError(f"{checkpoint}: quantized already. Give the checkpoint that it was made of.")
+        raise UserError(f"{checkpoint}: already quantized. Give the checkpoint that it was made from.")
     prepare_environment(os.environ, os.cpu_count() or 1, threads)
     hide_gptqmodel_bars(os.environ)
     with gpus.reserved(None) as visible, whole(output) as folder:
         os.environ.update(visible)
         log = folder.parent.resolve() / "gptqmodel.log"
         checkpoint, folder = checkpoint.resolve(), folder.resolve()
-        # GPTQModel draws its progress with thousands of half lines, terminal or not, and writes a folder `logs` where
-        # it stands
+        # GPTQModel prints thousands of half lines, on a terminal or not, and writes a folder `logs` into the working
+        # directory
         with diverted(log) as terminal, contextlib.chdir(folder.parent):
             try:
                 _quantize(checkpoint, texts, folder, bits, group_size, max_length, seed, trust_remote_code, terminal)
@@ -151,18 +167,18 @@ def quantize(
 
 
 def prepare_environment(environ: Any, cpus: int, threads: int | None = None) -> None:
-    """Settings that torch and GPTQModel take from environment variables, before they are imported."""
+    """Set the environment variables that torch and GPTQModel read when they are imported."""
     if threads:
         environ["OMP_NUM_THREADS"] = str(threads)
     environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-    # a thread that waits for the others lets the quantizer's other workers have the core
+    # a waiting thread leaves its core to the quantizer's other workers
     environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environ.setdefault("HF_HUB_OFFLINE", "1")
     environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     if cpus < 3:
-        # its own choice, half the cores, is too small for its thread pool then, and it stops
+        # its default, half of the cores, is too small for its thread pool on two cores, and it stops
         environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
-    # The packed weights are the same bit by bit without the C++ extension, which costs a compiler and 30 to 150 s.
+    # The C++ extension packs the same weights, bit by bit, but needs a compiler and 30 to 150 s to build.
     environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
 
 
@@ -177,7 +193,7 @@ def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def in_memory(checkpoint: Path) -> bool:
-    """Whether a model fits into memory twice over (fp32), so that nothing need be kept on the disk meanwhile."""
+    """Whether two fp32 copies of a model fit into memory, so that nothing has to be kept on the disk meanwhile."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 4 * checkpoints.size_gib(checkpoint) * 2**30 < free
 
@@ -200,8 +216,8 @@ def _quantize(
     torch.manual_seed(seed)
     cuda = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=trust_remote_code)
-    # the texts hold the template's own tokens already
-    rows = windows([tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts], max_length, seed)
+    # the texts already contain the template's special tokens
+    rows = cut_windows([tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts], max_length, seed)
     config = QuantizeConfig(
         bits=bits,
         group_size=group_size,
@@ -210,7 +226,7 @@ def _quantize(
         act_group_aware=True,
         device="cuda" if cuda else "cpu",
         offload_to_disk=cuda or not in_memory(checkpoint),
-        # beside the output, since a temporary folder may be too small for a whole model
+        # beside the output: a temporary folder may be too small for a whole model
         offload_to_disk_path=str(folder.parent / "offload"),
     )
     dtype = torch.bfloat16 if cuda or fast_bf16() else torch.float32
@@ -219,30 +235,30 @@ def _quantize(
     print(f"quantize: {len(rows)} texts, {sum(map(len, rows))} tokens, {dtype} on {config.device.value}", file=terminal)
     progress = Progress(f"quantize to {bits} bits, layers", layers, every=10, stream=terminal)
 
-    def layer_complete(*, layer_idx: int, submodule_finalized: bool) -> None:  # noqa: ARG001 (named by GPTQModel)
+    def layer_complete(*, layer_idx: int, submodule_finalized: bool) -> None:  # noqa: ARG001 (GPTQModel's name)
         if not submodule_finalized:
             progress.step()
 
     model.layer_callback = layer_complete
     model.quantize(
         [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows],
-        # an eighth of the time less than one by one
+        # takes an eighth less time than one by one
         batch_size=max(1, min(8, 4096 // max_length)),
     )
     progress.close()
     model.save(str(folder), max_shard_size="4GB")
-    halve(folder)
+    store_in_bf16(folder)
 
 
-def halve(folder: Path) -> None:
-    """Keep what stayed unquantized, embeddings and norms, in bf16 where the arithmetic was done in fp32."""
+def store_in_bf16(folder: Path) -> None:
+    """Store what is not quantized (embeddings, norms) in bf16 where it was computed in fp32."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import save_file
 
     for file in checkpoints.weight_files(folder):
         with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
         if any(tensor.dtype == torch.float32 for tensor in tensors.values()):
             smaller = {
                 name: tensor.bfloat16() if tensor.dtype == torch.float32 else tensor for name, tensor in tensors.items()
@@ -254,10 +270,10 @@ def halve(folder: Path) -> None:
 
 
 def finish(checkpoint: Path, folder: Path) -> None:
-    """Check what GPTQModel wrote, give it the original's tokenizer, and leave out this machine's paths.
+    """Check what GPTQModel wrote, copy the original's tokenizer, and remove this machine's paths.
 
     Raises:
-        UserError: no quantized layer, or a module that was only rounded.
+        UserError: there are no weights.
     """
     checkpoints.weight_files(folder)
     log = folder / "quant_log.csv"

@@ -69,7 +69,7 @@ def merge(
             "finetuning_type": "lora",
             "trust_remote_code": trust_remote_code,
             # left to itself, the trainer would write bf16 whatever the base has
-            "infer_dtype": checkpoints.dtype(base),
+            "infer_dtype": checkpoints.weights_dtype(base),
             "export_dir": str(folder.resolve()),
             **SETTINGS,
             **settings,

@@ -17,7 +17,7 @@ from errata.core import gpus
 from errata.core.errors import UserError
 from errata.core.files import read_json, remove, whole, write_text
 from errata.core.processes import running
-from errata.models.checkpoints import dtype
+from errata.models.checkpoints import weights_dtype
 from errata.training import distributed
 from errata.training.dataset_info import entry
 from errata.training.distributed import World, last_words
@@ -88,7 +88,7 @@ def run_on(arguments: argparse.Namespace, settings: Mapping[str, Any], rows: lis
         trust_remote_code=arguments.trust_remote_code,
         hardware={**hardware, **shared},
     )
-    distributed.check_base(arguments.strategy, configuration, world, dtype(arguments.base))
+    distributed.check_base(arguments.strategy, configuration, world, weights_dtype(arguments.base))
     cut = longer_than(rows, configuration["cutoff_len"], arguments.base)
     if cut:
         say(f"{cut} of {len(rows)} rows are longer than cutoff_len and lose their end: raise train.cutoff_len")

@@ -162,7 +162,7 @@ def fingerprint(configuration: Mapping[str, Any], dataset: Path, base: Path) -> 
     for path in (dataset, base / "config.json", base / "tokenizer.json"):
         digest.update(path.read_bytes() if path.is_file() else b"")
         digest.update(b"\0")
-    digest.update(weights.fingerprint(base).encode())
+    digest.update(weights.weights_digest(base).encode())
     return digest.hexdigest()
 
 
