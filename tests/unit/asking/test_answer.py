@@ -274,7 +274,7 @@ def test_an_endpoint_that_is_down_is_told_at_once(asking: Asking, scripted: Star
     done = asking.answer(server.base_url)
     assert done.status == 1
     assert f"{server.base_url}: no OpenAI-compatible server answers there" in done.message
-    assert "mend base_url" in done.message
+    assert "fix base_url" in done.message
 
 
 def test_another_models_endpoint_is_refused(asking: Asking, scripted: Start) -> None:

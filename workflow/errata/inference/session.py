@@ -5,13 +5,17 @@ import asyncio
 import gc
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from errata.core import gpus
+from errata.core.errors import UserError
+from errata.core.places import PACKAGE
 from errata.core.processes import orderly_end
 from errata.core.progress import Progress
 from errata.data.parts import WHOLE, Part
@@ -72,6 +76,7 @@ class Generation:
     concurrency: int
     request_timeout: float
     journal_path: Path
+    step: str
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> "Generation":
@@ -100,6 +105,7 @@ class Generation:
             arguments.concurrency,
             arguments.request_timeout,
             arguments.journal,
+            getattr(arguments, "step", "answer"),
         )
 
     def journal(self) -> Journal:
@@ -143,6 +149,8 @@ class Generation:
             UserError: the server cannot be started, or broke down more often than it may be restarted; or the machine
                 has fewer GPUs than it is to use.
         """
+        if find_spec("aiohttp") is None:
+            raise _wrong_environment(self.step, self.server.engine)
         with gpus.reserved(gpus.wanted(self.server.engine, self.server.options)) as environment:
             return self._ask(journal, work, what, total, time_left, environment)
 
@@ -196,6 +204,18 @@ class Generation:
         gc.freeze()
         async with connected(server, journal, self.request_timeout) as client:
             await dispatch(work, client, server, self.concurrency, load=load, progress=progress, time_left=time_left)
+
+
+def _wrong_environment(step: str, engine: str) -> UserError:
+    """The message for a Python that lacks the client's packages, such as the one that runs Snakemake."""
+    names = ("serve-cuda", "serve-vllm-cpu") if engine == "vllm" else ("serve-cpu",)
+    folders = [Path(".envs", name) for name in names]
+    folder = next((each for each in folders if each.is_dir()), folders[0])
+    return UserError(
+        f"step {step} needs the packages of {folder}, which {sys.executable} lacks: run "
+        f"PYTHONPATH={shlex.quote(str(PACKAGE))} {folder}/bin/python -m errata {step} ... "
+        f"(`snakemake {folder}.ok` makes this environment)."
+    )
 
 
 @dataclass
