@@ -171,7 +171,7 @@ def test_a_checkpoint_is_fetched_once_and_used_when_the_hub_is_gone(
     server.stop()
     done = fetch(server)
     assert done.returncode == 0, done.stderr
-    assert f"does not say what main is at (ConnectError); commit {COMMIT}" in done.stdout
+    assert f"does not name the commit of main (ConnectError); using commit {COMMIT}" in done.stdout
 
 
 def test_a_broken_download_is_taken_up_file_by_file(

@@ -130,13 +130,13 @@ def test_a_checkpoint_of_the_hub_is_packed_whole_and_linked(tmp_path: Path) -> N
     elsewhere.mkdir()
     Path("models").symlink_to(elsewhere)
     folder = checkpoint(elsewhere / "org--name@c")
-    store.mark(folder, "org/name", "c", ["main"])
+    store.mark_complete(folder, "org/name", "c", ["main"])
     store.link_folder(Path("models/org--name@c"), Path("results/m/base/checkpoint"))
     write(Path("results/m/base/checkpoint/.snakemake_timestamp"))
     names = packed("results/m/base/checkpoint", "org/name")
     shutil.rmtree(elsewhere)
     there = unpacked(tmp_path / "there")
-    assert store.kept(there / "models" / "org--name@c")
+    assert store.read_download(there / "models" / "org--name@c")
     link = there / "results/m/base/checkpoint/config.json"
     assert link.readlink() == Path("../../../../models/org--name@c/config.json")
     assert link.read_text() == "config.json of org--name@c"

@@ -1,4 +1,4 @@
-"""What is told of weight files without loading them."""
+"""Weight files: which they are, their size and identity, without loading them."""
 
 from pathlib import Path
 

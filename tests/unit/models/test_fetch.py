@@ -282,7 +282,7 @@ def test_without_a_network_the_newest_one_is_used_and_said(hub: Hub, capsys: pyt
     hub.down = True
     step("org/name", CHECKPOINT)
     assert (CHECKPOINT / "config.json").read_text() == SECOND
-    assert f"does not say what main is at (ConnectionError); commit {SECOND}" in capsys.readouterr().out
+    assert f"does not name the commit of main (ConnectionError); using commit {SECOND}" in capsys.readouterr().out
     with pytest.raises(UserError, match="bring a bundle"):
         step("org/other", Path("results/other/base/checkpoint"))
 

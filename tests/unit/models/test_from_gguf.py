@@ -12,10 +12,10 @@ from errata.models.checkpoints import copy_tokenizer
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
-def mended(tmp_path: Path, tokenizer: dict[str, Any], pre: str | None) -> dict[str, Any]:
+def fixed(tmp_path: Path, tokenizer: dict[str, Any], pre: str | None) -> dict[str, Any]:
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(tokenizer))
-    from_gguf.mend_tokenizer(path, pre)
+    from_gguf.fix_tokenizer(path, pre)
     result: dict[str, Any] = json.loads(path.read_text())
     return result
 
@@ -26,7 +26,7 @@ def test_tokenizer_that_looks_like_sentencepiece(tmp_path: Path) -> None:
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [BYTE_LEVEL]},
         "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}]},
     }
-    result = mended(tmp_path, tokenizer, "gpt-2")
+    result = fixed(tmp_path, tokenizer, "gpt-2")
     assert result["model"] == {"type": "BPE", "byte_fallback": False, "vocab": {"é": 0}}
     assert result["decoder"]["type"] == "ByteLevel"
     assert result["pre_tokenizer"] == tokenizer["pre_tokenizer"]
@@ -34,7 +34,7 @@ def test_tokenizer_that_looks_like_sentencepiece(tmp_path: Path) -> None:
 
 def test_digits_stand_alone_where_the_model_splits_them(tmp_path: Path) -> None:
     tokenizer = {"model": {"type": "BPE"}, "pre_tokenizer": BYTE_LEVEL, "decoder": None}
-    parts = mended(tmp_path, tokenizer, "smollm")["pre_tokenizer"]["pretokenizers"]
+    parts = fixed(tmp_path, tokenizer, "smollm")["pre_tokenizer"]["pretokenizers"]
     assert [part["type"] for part in parts] == ["Digits", "ByteLevel"]
 
 
@@ -43,7 +43,7 @@ def test_tokenizer_of_another_kind_is_left_alone(tmp_path: Path) -> None:
         {"model": {"type": "Unigram", "byte_fallback": True}, "pre_tokenizer": None},
         {"model": {"type": "BPE", "byte_fallback": True}, "pre_tokenizer": {"type": "Metaspace"}},
     ):
-        assert mended(tmp_path, tokenizer, "smollm") == tokenizer
+        assert fixed(tmp_path, tokenizer, "smollm") == tokenizer
 
 
 def field(key: str, kind: int, value: bytes) -> bytes:

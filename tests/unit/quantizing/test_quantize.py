@@ -94,7 +94,7 @@ def test_small_machines_get_workers_enough() -> None:
     large = {"GPTQMODEL_DISABLE_PACK_EXT": "0"}
     quantize.prepare_environment(large, 64)
     assert "GPTQMODEL_CPU_WORKERS" not in large
-    assert large["GPTQMODEL_DISABLE_PACK_EXT"] == "0", "the user's choice stands"
+    assert large["GPTQMODEL_DISABLE_PACK_EXT"] == "0", "the user's choice wins"
 
 
 def test_plain_checkpoint_cannot_be_dequantized(model: Path, tmp_path: Path) -> None:

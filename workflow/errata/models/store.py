@@ -1,4 +1,4 @@
-"""The folder models/: what was downloaded, kept once for all configurations; results/ holds links to it."""
+"""The folder models/: downloads, kept once for all configurations; results/ contains links to them."""
 
 import os
 import tempfile
@@ -10,12 +10,18 @@ from errata.core.errors import UserError
 from errata.core.files import read_json, remove, whole, write_json
 
 MODELS = Path("models")
-# Written into a downloaded checkpoint last: a folder without it is not used. It says where the files come from.
+# Written into a downloaded checkpoint last; a folder without it is not used. It names the source of the files.
 MARK = "errata-source.json"
 
 
-class Kept(NamedTuple):
-    """A complete checkpoint of the hub. `revisions`: the names, such as main, under which this commit was asked for."""
+class Download(NamedTuple):
+    """A complete checkpoint of the hub.
+
+    Attributes:
+        source: ORG/NAME.
+        revisions: names, such as main, that stood for this commit when it was requested.
+        fetched: time in ISO 8601.
+    """
 
     folder: Path
     source: str
@@ -25,32 +31,32 @@ class Kept(NamedTuple):
 
 
 def checkpoint_folder(models: Path, name: str, commit: str) -> Path:
-    """Where a commit of the Hugging Face repository ORG/NAME is kept."""
+    """The folder of a commit of the Hugging Face repository ORG/NAME."""
     return models / f"{name.replace('/', '--')}@{commit}"
 
 
-def kept(folder: Path) -> Kept | None:
-    """What a folder holds, None unless its download was completed."""
+def read_download(folder: Path) -> Download | None:
+    """The download in a folder; None unless it is complete."""
     try:
         mark = read_json(folder / MARK)
-        return Kept(folder, mark["source"], mark["commit"], list(mark["revisions"]), mark["fetched"])
+        return Download(folder, mark["source"], mark["commit"], list(mark["revisions"]), mark["fetched"])
     except (UserError, KeyError, TypeError):
         return None
 
 
-def mark(folder: Path, source: str, commit: str, revisions: list[str]) -> None:
-    """Say that a folder holds all of a commit."""
+def mark_complete(folder: Path, source: str, commit: str, revisions: list[str]) -> None:
+    """Record that a folder contains all files of a commit."""
     fetched = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(folder / MARK, {"source": source, "commit": commit, "revisions": revisions, "fetched": fetched})
 
 
-def newest(models: Path, name: str, revision: str | None) -> Kept | None:
-    """The checkpoint of a repository that was fetched last, among those that were asked for as `revision`.
+def find_newest(models: Path, name: str, revision: str | None) -> Download | None:
+    """The newest download of a repository, of those that were requested as `revision`.
 
-    Without a revision one that was `main` comes before one that was fetched as something else.
+    Without a revision, downloads of `main` come before any others.
     """
     wanted = revision or "main"
-    found = [each for each in map(kept, checkpoint_folder(models, name, "x").parent.glob("*@*")) if each]
+    found = [each for each in map(read_download, checkpoint_folder(models, name, "x").parent.glob("*@*")) if each]
     mine = [each for each in found if each.source == name and (revision is None or wanted in each.revisions)]
     return max(mine, key=lambda each: (wanted in each.revisions, each.fetched), default=None)
 
@@ -66,10 +72,10 @@ def link_file(target: Path, output: Path) -> None:
 
 
 def link_folder(target: Path, output: Path) -> None:
-    """Make `output` a folder of links to what stands in `target`, hidden files apart.
+    """Make `output` a folder of links to the files of `target`, except hidden ones.
 
-    A link to the folder itself would be newer than all that was made from it whenever anything is written there, and
-    Snakemake would make all of it anew; and a step that writes into its checkpoint would change the kept one.
+    Not a link to the folder itself: its time changes whenever a file is written there, and Snakemake would make
+    everything again that depends on it. Also, a step that writes into its checkpoint would change the download.
     """
     with whole(output) as folder:
         place = output.parent.resolve() / output.name
@@ -79,12 +85,12 @@ def link_folder(target: Path, output: Path) -> None:
 
 
 def route(target: Path, folder: Path) -> Path:
-    """How a link in `folder` (in full, no links in it) names `target`.
+    """The path of `target` for a link in `folder` (an absolute path without links).
 
-    Inside the project it goes from one to the other, so that the project can be moved; else it is the full path.
+    Inside the project it is relative, so that the project can be moved; otherwise it is absolute.
     """
     project = Path.cwd().resolve()
-    # the last part stays as it is: it may be a link of the user's own
+    # the last part is not resolved: it may be the user's own link
     target = target.parent.resolve() / target.name
     if target.is_relative_to(project) and folder.is_relative_to(project):
         return Path(os.path.relpath(target, folder))

@@ -1,4 +1,4 @@
-"""Step gguf: convert a checkpoint to a GGUF model for llama.cpp."""
+"""Step gguf: convert a checkpoint to a GGUF file for llama.cpp."""
 
 import argparse
 import os
@@ -28,7 +28,7 @@ def convert(checkpoint: Path, output: Path, format: str = "f16") -> None:
     """Write a checkpoint's weights (norms in fp32), tokenizer and chat template as one GGUF file.
 
     Raises:
-        UserError: no such checkpoint, or llama.cpp's converter does not know its architecture or tokenizer.
+        UserError: the checkpoint is not complete, or llama.cpp's converter does not know its architecture or tokenizer.
     """
     check_checkpoint(checkpoint)
     try:
@@ -47,7 +47,7 @@ def convert(checkpoint: Path, output: Path, format: str = "f16") -> None:
             )
             if done.returncode != 0 or not fresh.is_file():
                 tail = "\n".join(done.stdout.splitlines()[-15:])
-                raise UserError(f"{checkpoint}: llama.cpp's converter failed, the end of its output:\n{tail}")
+                raise UserError(f"{checkpoint}: llama.cpp's converter failed. The end of its output:\n{tail}")
             fresh.replace(output)
     except OSError as error:
         raise cannot_write(output, error) from error

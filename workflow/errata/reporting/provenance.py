@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import __version__
-from errata.models.store import kept
+from errata.models.store import read_download
 
 # The packages that decide what a run does; a lock pins many more.
 MAIN_PACKAGES = (
@@ -99,7 +99,7 @@ def base_models(results: Path, names: Iterable[str]) -> list[Fact]:
     for name in names:
         base = results / name / "base"
         config, gguf = base / "checkpoint" / "config.json", base / "model.gguf"
-        mark = kept(base / "checkpoint")
+        mark = read_download(base / "checkpoint")
         if mark:
             found.append(Fact(f"base model {name}", f"{mark.source}, commit {mark.commit}"))
         elif gguf.is_symlink():
