@@ -15,6 +15,7 @@ from steps import wait_for
 
 from errata.core.errors import UserError
 from errata.core.processes import descendants
+from errata.core.slurm_job import MARK
 from errata.training import distributed, train
 from errata.training.distributed import World
 from errata.training.job_time import Deadline
@@ -162,6 +163,7 @@ def test_two_processes_go_on_in_the_next_job_and_after_sigterm(
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv(MARK, "1")
     training, world = new("two"), World(each=2, chosen=True)
     configuration = train.configure(
         # processes that load data get Slurm's SIGTERM as well

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import sys
-from datetime import datetime
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -28,7 +27,7 @@ shell.prefix(
     f"export PYTHONPATH={shlex.quote(PACKAGE)}; "
 )
 
-from errata.cluster import hooks
+from errata.cluster.hooks import Hooks
 from errata.asking import prompts
 from errata.config.validation import validated
 from errata.core.errors import UserError
@@ -37,7 +36,7 @@ from errata.plan.flags import Told
 from errata.plan.plan import SPLITS, Plan, bases, python, ready
 from errata.plan.targets import Targets
 
-STARTED = datetime.now()
+HOOKS = Hooks()
 
 try:
     CONFIG = validated(
@@ -63,14 +62,14 @@ PYTHON = "snakemake_python"
 def before_jobs():
     """On Slurm: look whether jobs can be submitted, and watch over them."""
     try:
-        hooks.before(workflow.executor_plugin.name, workflow=workflow)
+        HOOKS.before(workflow.executor_plugin.name, workflow)
     except UserError as error:
         raise WorkflowError(str(error))
 
 
 def after_jobs():
     """On Slurm: the GPU hours of this run."""
-    hooks.after(workflow.executor_plugin.name, STARTED, filter(workflow.dag.finished, workflow.dag.jobs))
+    HOOKS.after(workflow.executor_plugin.name, filter(workflow.dag.finished, workflow.dag.jobs))
 
 
 def training_rows(model, strategy):

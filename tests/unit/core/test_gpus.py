@@ -13,6 +13,7 @@ import pytest
 from engines import Prepare, gone, pid, step, wait_for
 from errata.core import gpus
 from errata.core.errors import UserError
+from errata.core.slurm_job import MARK
 
 # Reserves so many GPUs, says which, starts a child that stays, and holds them until its input ends.
 HOLD = """
@@ -33,7 +34,7 @@ class Machine:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self._monkeypatch = folder, monkeypatch
-        for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"):
+        for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", MARK):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("ERRATA_GPU_LOCKS", str(folder / "locks"))
         monkeypatch.setattr("errata.core.gpus._PAUSE", (0.01, 0.03))
@@ -159,6 +160,7 @@ def test_where_nothing_is_to_be_chosen_everything_is_left_alone(
     match why:
         case "slurm":
             monkeypatch.setenv("SLURM_JOB_ID", "7")
+            monkeypatch.setenv(MARK, "1")
         case "no tool":
             monkeypatch.setenv("PATH", str(machine.folder / "nowhere"))
         case "broken tool":
@@ -169,6 +171,15 @@ def test_where_nothing_is_to_be_chosen_everything_is_left_alone(
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert taken(count) == {}
     assert not (machine.folder / "locks").exists()
+
+
+@pytest.mark.usefixtures("machine")
+def test_steps_side_by_side_in_a_users_own_slurm_job_take_their_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm gave them to Snakemake, not to one step."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with gpus.reserved(1) as mine:
+        assert mine["CUDA_VISIBLE_DEVICES"] == "0"
+        assert taken(1)["CUDA_VISIBLE_DEVICES"] == "1"
 
 
 @pytest.mark.usefixtures("machine")

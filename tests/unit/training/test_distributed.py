@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from errata.config.validation import validated
 from errata.core.errors import Faults, UserError
+from errata.core.slurm_job import MARK
 from errata.training import distributed, trainer, work_folder
 from errata.training.distributed import World
 
-JOB = {"SLURM_JOB_ID": "123", "SLURM_JOB_NUM_NODES": "2", "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "gpu[1-2]"}
+# A user's own job, and one that this workflow submitted.
+USERS = {"SLURM_JOB_ID": "123", "SLURM_JOB_NUM_NODES": "2", "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "gpu[1-2]"}
+JOB = {**USERS, MARK: "1"}
 
 
 def option(command: list[str], name: str) -> str:
@@ -27,6 +30,10 @@ def test_one_process_for_each_gpu_of_all_nodes() -> None:
     # a step of one node within a job of two
     assert distributed.world(JOB, None, 8).processes == 16
     assert distributed.world({"SLURM_NNODES": "2"}, None, 1).nodes == 1, "variables of Slurm without a job"
+    # the local profile inside a user's own job leaves the job's other nodes alone
+    world = distributed.world(USERS, None, 8)
+    assert (world.nodes, world.processes) == (1, 8)
+    assert "srun" not in distributed.command(world, USERS)
     with pytest.raises(UserError, match=r"distributed\.processes: 4, but the job has 2 GPUs"):
         distributed.world({}, 4, 2)
 

@@ -11,17 +11,18 @@ import pytest
 
 import trainers
 from errata.core.errors import UserError
+from errata.core.slurm_job import MARK
 from errata.training import train, work_folder
 from errata.training.job_time import Deadline, job_deadline
 from errata.training.runs import FAILED, KILLS, TERMINATED, Runs, Spent, alone
 from trainers import fake_launch
 
-JOB = {"SLURM_JOB_ID": "77", "SLURM_JOB_END_TIME": "10000"}
+JOB = {MARK: "1", "SLURM_JOB_ID": "77", "SLURM_JOB_END_TIME": "10000"}
 
 
 @pytest.fixture(autouse=True)
 def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+    for name in [name for name in os.environ if name.startswith("SLURM_") or name == MARK]:
         monkeypatch.delenv(name)
 
 
@@ -40,11 +41,13 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv(MARK, "1")
     return folder
 
 
 def test_end_of_the_job_by_slurms_variables() -> None:
     assert job_deadline({}, None, 0) is None, "no job"
+    assert job_deadline({**JOB, MARK: ""}, None, 100) is None, "a user's own job, which is not to be requeued"
     assert job_deadline(JOB, None, 100) == Deadline(10000, 180)
     assert job_deadline({**JOB, "SLURM_JOB_START_TIME": "9000"}, None, 9500) == Deadline(10000, 100)
     assert job_deadline(JOB, 7, 100) == Deadline(10000, 7)
@@ -281,6 +284,14 @@ def test_end_of_the_jobs_time_goes_on_in_the_next_job(
         training.run(deadline=soon, continuations=2)
     assert training.ends()[1:] == [(2, 2, "deadline"), (2, 3, "deadline")]
     assert (slurm / "asked").read_text() == "requeue 77\n"
+
+
+def test_a_users_own_job_is_never_requeued(training: Training, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MARK)
+    monkeypatch.setenv("HANG_AFTER", "1")
+    with pytest.raises(UserError, match=r"The job's time is over\. The next run goes on after step 1"):
+        training.run(deadline=Deadline(time.time() + 100, 100))
+    assert not (slurm / "asked").exists()
 
 
 def test_slurm_that_does_not_requeue(training: Training, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def locks(folder: Path) -> list[Path]:
 def running_snakemake(folder: Path) -> int | None:
     """The process of another Snakemake that runs in this folder on this machine; jobs are none."""
     here = folder.resolve()
-    for path in _marks(folder):
+    for path in marks(folder):
         mark = _read_mark(path)
         if mark.get("host") == socket.gethostname() and mark.get("pid") != os.getpid():
             if _started(mark.get("pid", 0)) == mark.get("started"):
@@ -168,12 +168,12 @@ def _mark(folder: Path) -> Path:
     return folder / ".snakemake" / f"errata-main.{socket.gethostname()}.{os.getpid()}.json"
 
 
-def _marks(folder: Path) -> list[Path]:
+def marks(folder: Path) -> list[Path]:
     return sorted((folder / ".snakemake").glob("errata-main.*.json"))
 
 
 def _marks_of_others(folder: Path) -> list[Path]:
-    return [path for path in _marks(folder) if _read_mark(path).get("host") != socket.gethostname()]
+    return [path for path in marks(folder) if _read_mark(path).get("host") != socket.gethostname()]
 
 
 def _read_mark(path: Path) -> dict[str, Any]:

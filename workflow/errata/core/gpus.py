@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from errata.core.errors import UserError
 from errata.core.files import cannot_write
 from errata.core.locks import LockTaken, exclusive
+from errata.core.slurm_job import own_slurm_job
 
 # vLLM's options whose product is how many GPUs a server takes.
 _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
@@ -52,7 +53,8 @@ def reserved(count: int | None) -> Iterator[dict[str, str]]:
     """Keep GPUs for this process alone while the block lasts, and wait until there are enough.
 
     Of GPUs that Slurm or the user has assigned (CUDA_VISIBLE_DEVICES), so many are chosen where there are more; just so
-    many are left as they are, and so is everything in a Slurm job without any, or where no nvidia-smi tells of GPUs.
+    many are left as they are, and so is everything in a Slurm job of this workflow without any, or where no nvidia-smi
+    tells of GPUs.
     Only steps of the same user know of each other's.
 
     Args:
@@ -72,7 +74,8 @@ def reserved(count: int | None) -> Iterator[dict[str, str]]:
     assigned = os.environ.get("CUDA_VISIBLE_DEVICES")
     if assigned is not None:
         found = _among(found, assigned)
-    if len(found) <= needed if assigned is not None else "SLURM_JOB_ID" in os.environ:
+    # A job of ours has its GPUs for one step. In a user's own Slurm job several steps may share the GPUs.
+    if len(found) <= needed if assigned is not None else own_slurm_job(os.environ):
         yield {}
         return
     if needed > len(found):

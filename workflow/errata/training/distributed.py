@@ -16,6 +16,7 @@ from typing import Any
 from errata.cluster import slurm
 from errata.core.errors import UserError
 from errata.core.processes import tail
+from errata.core.slurm_job import own_slurm_job
 
 _ZERO = Path(__file__).parent / "zero"
 _TRAINER = ("-m", "errata.training.trainer", "train.yaml")
@@ -48,7 +49,7 @@ class World:
 
 
 def world(environ: Mapping[str, str], processes: int | None, gpus: int) -> World:
-    """The processes for this job: one for each of its GPUs unless told otherwise, on all of its nodes.
+    """The processes for this job: one for each of its GPUs unless told otherwise, on all nodes of a job of ours.
 
     Raises:
         UserError: more processes than GPUs.
@@ -60,7 +61,7 @@ def world(environ: Mapping[str, str], processes: int | None, gpus: int) -> World
         )
     # within a step SLURM_NNODES counts the nodes of the step, not those of the job
     nodes = environ.get("SLURM_JOB_NUM_NODES") or environ.get("SLURM_NNODES") or "1"
-    return World(int(nodes) if "SLURM_JOB_ID" in environ else 1, processes or max(1, gpus), gpus, processes is not None)
+    return World(int(nodes) if own_slurm_job(environ) else 1, processes or max(1, gpus), gpus, processes is not None)
 
 
 def settings(strategy: str, given: Mapping[str, Any], world: World, *, on_cpu: bool) -> dict[str, Any]:

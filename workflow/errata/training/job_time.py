@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from errata.core.slurm_job import own_slurm_job
+
 
 @dataclass(frozen=True)
 class Deadline:
@@ -28,13 +30,13 @@ class Deadline:
 
 
 def job_deadline(environ: Mapping[str, str], margin: float | None, now: float) -> Deadline | None:
-    """When Slurm will end this job; None outside Slurm, or where it has no limit.
+    """When Slurm will end this job; None if it has no limit, or is not a job that this workflow submitted.
 
     Args:
         margin: seconds; None for 180, or a tenth of the job's time where that is less.
         now: Unix time.
     """
-    job = environ.get("SLURM_JOB_ID")
+    job = own_slurm_job(environ)
     if not job:
         return None
     end = _number(environ.get("SLURM_JOB_END_TIME")) or _end_by_squeue(job, environ)

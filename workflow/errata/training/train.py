@@ -17,6 +17,7 @@ from errata.core import gpus
 from errata.core.errors import UserError
 from errata.core.files import read_json, remove, whole, write_text
 from errata.core.processes import running
+from errata.core.slurm_job import own_slurm_job
 from errata.models.checkpoints import weights_dtype
 from errata.training import distributed
 from errata.training.dataset_info import entry
@@ -362,7 +363,9 @@ def next_job(runs: Runs, start: int, end: int, limit: int, work: Path) -> NoRetu
             f"of rule train in the profile, delete {runs.path}, which counts them, and run again: it goes on after "
             f"step {end}."
         )
-    job = os.environ["SLURM_JOB_ID"]
+    job = own_slurm_job(os.environ)
+    if job is None:
+        raise UserError(f"The job's time is over. The next run goes on after step {end}.")
     with listening() as told:
         refused = requeue(job)
         if refused:
