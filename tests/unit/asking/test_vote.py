@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from errata.__main__ import main
 from errata.asking.vote import elected
-from errata.scoring.score import Score, read_answers
+from errata.scoring.answers import read_answers_by_key
+from errata.scoring.score import Score
 from helpers import read_jsonl, write_jsonl
 
 
@@ -102,7 +103,7 @@ def test_a_vote_is_scored_as_answers_are_and_says_what_one_sample_gets(tmp_path:
     assert (score.questions, score.correct, score.unreadable, score.truncated) == (3, 1, 1, 1)
     assert score.sampled_accuracy == pytest.approx(2 / 6)
     assert (score.seconds, score.prompt_tokens) == (None, 800)
-    assert len(read_answers(tmp_path / "test.jsonl")) == 4
+    assert len(read_answers_by_key(tmp_path / "test.jsonl")) == 4
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ from helpers import indexed, problem, read_jsonl, write_jsonl
 
 
 def answered(id: str, question: int, answer: str | None, **more: Any) -> dict[str, Any]:
-    return {"id": id, "question": question, "prompt": f"[{id}/{question}]\n怎么？", "answer": answer, **more}
+    return {
+        "id": id,
+        "question": question,
+        "prompt": f"[{id}/{question}]\n怎么？",
+        "completion": "",
+        "answer": answer,
+        "expected": None,
+        "correct": None,
+        **more,
+    }
 
 
 def records() -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ import pytest
 
 from errata.__main__ import main
 from errata.core.errors import Faults, UserError
-from errata.scoring.score import Answering, Score, never_trained_on, read_answers
+from errata.scoring.answers import read_answers_by_key
+from errata.scoring.score import Answering, Score, is_held_out
 
 
 def line(id: str, question: int, answer: str | None, expected: str | None, **more: Any) -> dict[str, Any]:
@@ -74,7 +75,8 @@ def test_missing_token_counts_are_not_added_up(tmp_path: Path) -> None:
     score = scored(tmp_path, [line("p", 0, "A", "A"), line("p", 1, "A", "A", completion_tokens=None)])
     assert score.completion_tokens is None
     assert score.prompt_tokens == 20
-    no_completion = line("p", 1, None, "A", completion=None, completion_tokens=None, prompt_tokens=None)
+    no_tokens = {"completion_tokens": None, "prompt_tokens": None}
+    no_completion = line("p", 1, None, "A", completion="", finish_reason="error", **no_tokens)
     assert scored(tmp_path, [line("p", 0, "A", "A"), no_completion]).completion_tokens == 5
 
 
@@ -95,12 +97,12 @@ def test_the_same_question_twice_is_an_error(tmp_path: Path, capsys: pytest.Capt
     rows = [line("p", 0, "A", "A"), line("p", 1, "A", "A"), line("p", 0, "B", "A"), line("p", 1, "A", "A")]
     path = write(tmp_path / "a.jsonl", rows)
     with pytest.raises(Faults) as caught:
-        read_answers(path)
+        read_answers_by_key(path)
     assert [fault.split(": ", 1)[0] for fault in caught.value.faults] == [f"{path}:3", f"{path}:4"]
     output = tmp_path / "s.json"
     flags = ["--model", "m", "--variant", "base", "--split", "test", "--served", "x", "--output", str(output)]
     assert main(["score", "--answers", str(path), *flags]) == 1
-    assert "'p' question 0 is already in line 1" in capsys.readouterr().err
+    assert "question 0 of problem 'p' is answered twice, first in line 1" in capsys.readouterr().err
     assert not output.exists()
 
 
@@ -111,9 +113,9 @@ def test_same_index_of_another_problem_is_another_question(tmp_path: Path) -> No
 def test_a_line_that_contradicts_itself_is_an_error(tmp_path: Path) -> None:
     rows = [line("p", 0, "A", "B", correct=True), {"completion": "no key"}]
     with pytest.raises(Faults) as caught:
-        read_answers(write(tmp_path / "a.jsonl", rows))
+        read_answers_by_key(write(tmp_path / "a.jsonl", rows))
     assert "correct is True" in caught.value.faults[0]
-    assert "no id" in caught.value.faults[1]
+    assert "not a row of answers: 'id' is missing" in caught.value.faults[1]
 
 
 def test_the_weights_of_the_named_checkpoint_are_weighed(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_a_checkpoint_without_weights_is_an_error(tmp_path: Path, capsys: pytest
     ],
 )
 def test_what_is_held_out(variant: str, split: str, held_out: bool) -> None:
-    assert never_trained_on(variant, split) is held_out
+    assert is_held_out(variant, split) is held_out
 
 
 def test_a_base_model_may_have_been_trained_all_the_same(tmp_path: Path) -> None:

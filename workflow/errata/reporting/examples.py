@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from errata.core.files import read_jsonl
-from errata.data.records import Key, usable
-from errata.scoring.score import Answer
+from errata.data.records import Key
+from errata.data.rows import AnswerRow, AttemptRow, RetryRow
+from errata.data.rows import read_retries as read_retry_rows
 
 SHOWN = 3
 """How many examples of a kind are shown: the first ones in file order."""
@@ -72,7 +72,7 @@ class Retries(NamedTuple):
         return ", ".join(self.strategies)
 
 
-def read_retries(path: Path, strategies: list[str], asked: str, first_answers: dict[Key, Answer]) -> Retries:
+def read_retries(path: Path, strategies: list[str], asked: str, first_answers: dict[Key, AnswerRow]) -> Retries:
     """Count a file of retries and pick the first examples of solved and of never-solved questions.
 
     Args:
@@ -89,52 +89,46 @@ def read_retries(path: Path, strategies: list[str], asked: str, first_answers: d
     wrong_only = True
     solved: list[Example] = []
     unsolved: list[Example] = []
-    for row in read_jsonl(path):
-        outcome = row.get("outcome", "unknown")
-        outcomes[outcome] += 1
-        wrong_only &= row["first"] is None or row["first"] != row["expected"]
-        attempts = max([attempts, *(number for number, _ in _numbered(row))])
-        tokens += sum(each.get("completion_tokens") or 0 for each in row.get("attempts", []))
-        if outcome == "solved":
-            solved_at[min(number for number, each in _numbered(row) if usable(each))] += 1
-        examples = solved if outcome == "solved" else unsolved
+    for row in read_retry_rows(path):
+        outcomes[row.outcome] += 1
+        wrong_only &= row.first is None or row.first != row.expected
+        attempts = max([attempts, *(each.attempt for each in row.attempts)])
+        tokens += sum(each.completion_tokens for each in row.attempts)
+        if row.outcome == "solved":
+            solved_at[min(each.attempt for each in row.attempts if each.accepted)] += 1
+        examples = solved if row.outcome == "solved" else unsolved
         if len(examples) < SHOWN:
-            examples.append(_retried(row, first_answers.get(Key(str(row["id"]), row["question"]))))
+            examples.append(_retry_example(row, first_answers.get(row.key)))
     by_attempt = list(accumulate(solved_at[number] for number in range(1, attempts + 1)))
     ordered = {name: outcomes[name] for name in [*OUTCOMES, *sorted(outcomes.keys() - OUTCOMES.keys())]}
     return Retries(strategies, asked, outcomes.total(), wrong_only, ordered, by_attempt, tokens, solved, unsolved)
 
 
-def _numbered(row: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    """Attempts by their numbers, of which some are missing where attempts ran side by side and one was right."""
-    return [(each.get("attempt", place), each) for place, each in enumerate(row.get("attempts", []), 1)]
-
-
-def _retried(row: dict[str, Any], first: Answer | None) -> Example:
-    parts = [Part(f"first answer: {_letter(row['first'])}", first.completion)] if first else []
-    for number, attempt in _numbered(row):
-        if attempt.get("critique"):
-            parts.append(Part(f"attempt {number}: what it says of its mistake", attempt["critique"]))
+def _retry_example(row: RetryRow, first: AnswerRow | None) -> Example:
+    parts = [Part(f"first answer: {_letter(row.first)}", first.completion)] if first else []
+    for attempt in row.attempts:
+        if attempt.critique:
+            parts.append(Part(f"attempt {attempt.attempt}: what it says of its mistake", attempt.critique))
         parts.append(
-            Part(f"attempt {number}: {_letter(attempt['answer'])}, {_verdict(attempt)}", attempt["completion"])
+            Part(f"attempt {attempt.attempt}: {_letter(attempt.answer)}, {_verdict(attempt)}", attempt.completion)
         )
-    tries = len(row["attempts"])
+    count = len(row.attempts)
     title = (
-        f"{row['id']}, question {row['question']}: {row['outcome']} after {tries} "
-        f"attempt{'' if tries == 1 else 's'}, expected {row['expected']}, first answer {_letter(row['first'])}"
+        f"{row.id}, question {row.question}: {row.outcome} after {count} "
+        f"attempt{'' if count == 1 else 's'}, expected {row.expected}, first answer {_letter(row.first)}"
     )
     return Example(title, first.prompt if first else None, parts)
 
 
-def _verdict(attempt: dict[str, Any]) -> str:
-    if "rejected" in attempt:
-        return f"right, {REJECTED.get(attempt['rejected'], attempt['rejected'])}"
-    ending = ", cut off at the token limit" if attempt.get("finish_reason") == "length" else ""
-    return f"{'right' if attempt['correct'] else 'wrong'}{ending}"
+def _verdict(attempt: AttemptRow) -> str:
+    if attempt.rejected:
+        return f"right, {REJECTED.get(attempt.rejected, attempt.rejected)}"
+    ending = ", cut off at the token limit" if attempt.truncated else ""
+    return f"{'right' if attempt.correct else 'wrong'}{ending}"
 
 
 def flips(
-    base: dict[Key, Answer], variant: dict[Key, Answer], name: str, *, to_right: bool
+    base: dict[Key, AnswerRow], variant: dict[Key, AnswerRow], name: str, *, to_right: bool
 ) -> tuple[list[Example], int]:
     """Questions whose answer changed between right and wrong.
 
@@ -152,7 +146,7 @@ def flips(
                 before is not None
                 and answer.expected is not None
                 and before.expected == answer.expected
-                and (before.correct, answer.correct) == (not to_right, to_right)
+                and (before.correct is True, answer.correct is True) == (not to_right, to_right)
             ):
                 yield key
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from errata.config.variants import BASE, Variant
 from errata.core.errors import Faults
 from errata.data.records import Key
-from errata.scoring.score import Answer, Score, read_answers
+from errata.data.rows import AnswerRow
+from errata.scoring.answers import read_answers_by_key
+from errata.scoring.score import Score
 from errata.scoring.stats import McNemar, mcnemar
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Row(NamedTuple):
     """
 
     score: Score
-    answers: dict[Key, Answer]
+    answers: dict[Key, AnswerRow]
     to_base: Comparison | None = None
     to_origin: Comparison | None = None
     origin: Score | None = None
@@ -79,7 +81,7 @@ class Row(NamedTuple):
     @property
     def failed(self) -> int:
         """Requests for labelled questions that the server refused: they count as unreadable, so as wrong."""
-        return sum(each.finish_reason == "error" and each.expected is not None for each in self.answers.values())
+        return sum(each.failed and each.expected is not None for each in self.answers.values())
 
 
 def origin_of(variant: Variant) -> Variant | None:
@@ -89,10 +91,10 @@ def origin_of(variant: Variant) -> Variant | None:
     return variant._replace(bits=None) if variant.bits is not None else None
 
 
-def compare(variant: dict[Key, Answer], against: dict[Key, Answer], name: str) -> Comparison | None:
+def compare(variant: dict[Key, AnswerRow], against: dict[Key, AnswerRow], name: str) -> Comparison | None:
     """Compare two variants on the questions that both answered under the same label; None if there is none."""
     outcomes = [
-        (answer.correct, against[key].correct)
+        (answer.correct is True, against[key].correct is True)
         for key, answer in variant.items()
         if answer.expected is not None and key in against and against[key].expected == answer.expected
     ]
@@ -126,7 +128,7 @@ def collect(paths: Iterable[Path], strategies: Sequence[str]) -> list[Row]:
     answers = {}
     for key, (path, _) in found.items():
         beside = path.with_suffix(".jsonl")
-        answers[key] = read_answers(beside) if beside.exists() else {}
+        answers[key] = read_answers_by_key(beside) if beside.exists() else {}
     models = list(dict.fromkeys(model for model, _, _ in found))
     order = [BASE, *strategies]
 

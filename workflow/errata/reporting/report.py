@@ -17,13 +17,15 @@ from errata.config.variants import BASE, Variant
 from errata.core.files import write_text
 from errata.core.places import REPORT_TEMPLATES, REPOSITORY
 from errata.core.wording import duration, p_value, percent
+from errata.data.records import Key
+from errata.data.rows import AnswerRow
 from errata.reporting import provenance
 from errata.reporting.examples import OUTCOMES, SHOWN, Example, Retries, flips, read_retries
 from errata.reporting.findings import counted, guessing, held_out, summary
 from errata.reporting.leaderboard import COLUMNS, LEVEL, Row, collect, table
 from errata.reporting.plots import Loss, loss_figure, read_loss, retries_figure, size_figure
 from errata.reporting.tables import read_config
-from errata.scoring.score import Answer, read_answers
+from errata.scoring.answers import read_answers_by_key
 
 TEMPLATE = REPORT_TEMPLATES / "report.html.j2"
 LONGEST = 8000
@@ -199,12 +201,12 @@ def read_leaks(path: Path) -> list[str] | None:
         return list(dict.fromkeys(row["train_id"] for row in csv.DictReader(file)))
 
 
-def _first_answers(folder: Path, asked: str) -> dict[Any, Answer]:
+def _first_answers(folder: Path, asked: str) -> dict[Key, AnswerRow]:
     """The answers of a variant to the training questions, which its retries refer to; empty if not there."""
     own = [folder / "answers" / "train.jsonl"] if asked == BASE else []
     for path in (*own, folder / "scores" / asked / "train.jsonl"):
         if path.exists():
-            return read_answers(path)
+            return read_answers_by_key(path)
     return {}
 
 

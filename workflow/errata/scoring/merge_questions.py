@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from errata.core.errors import Faults
 from errata.core.files import read_jsonl, write_jsonl
 from errata.data.records import Key
+from errata.scoring.answers import read_answers_by_key
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,35 +17,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the records with `model_answer` beside each question, null where the model gave none."""
-    answers = answers_by_key(arguments.answers)
-
-    def beside(key: Key, question: dict[str, Any]) -> dict[str, Any]:
-        return {**question, "model_answer": answers.get(key)}
-
-    write_jsonl(arguments.output, with_answers(arguments.data, beside))
-
-
-def answers_by_key(path: Path) -> dict[Key, str | None]:
-    """The answer read for each question of an answers file.
+    """Write the records with `model_answer` in each question, null where the model gave no readable answer.
 
     Raises:
-        Faults: a question stands in the file twice.
+        UserError: a file cannot be read, or the answers have faults.
     """
-    answers: dict[Key, str | None] = {}
-    twice = []
-    for number, row in enumerate(read_jsonl(path), 1):
-        key = Key(row["id"], row["question"])
-        if key in answers:
-            twice.append(f"{path}:{number}: question {key.question} of problem {key.id!r} is answered twice")
-        answers[key] = row["answer"]
-    if twice:
-        raise Faults(str(path), twice, "delete the file and run again; the journal keeps what was generated.")
-    return answers
+    answers = read_answers_by_key(arguments.answers)
+
+    def add_answer(key: Key, question: dict[str, Any]) -> dict[str, Any]:
+        return {**question, "model_answer": answers[key].answer if key in answers else None}
+
+    write_jsonl(arguments.output, change_questions(arguments.data, add_answer))
 
 
-def with_answers(data: Path, change: Callable[[Key, dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The records of a data file, each question replaced by `change(key, question)`; all else as it was."""
+def change_questions(data: Path, change: Callable[[Key, dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The records of a data file, each question replaced by `change(key, question)`; everything else is unchanged.
+
+    The records stay dicts: users' own keys in them are passed on.
+    """
     for record in read_jsonl(data):
         questions = [change(Key(record["id"], question["index"]), question) for question in record["questions"]]
         yield {**record, "questions": questions}

@@ -1,53 +1,40 @@
-"""Step `score`: count what one variant of a model got right in one split.
-
-What the figures of a score mean:
-
-- `questions`, `correct`, `unreadable` and `truncated` count labelled questions only; a question without a
-  label counts in `unlabelled` and nowhere else. Unreadable answers are wrong: they stay in `questions`.
-- `prompt_tokens` and `completion_tokens` are the cost of the whole file, labelled or not. They are null when
-  the server did not tell them for every completion: a sum over some would pass for the whole.
-- `seconds` is the wall time of the answering, taken from the summary that step `answer` writes beside its
-  answers. The latencies in the lines are no substitute: they overlap when questions are asked at once. Null
-  if unknown.
-- `held_out` says whether the variant's model was never trained on these questions.
-- `sampled_accuracy` is what one sampled completion gets on average where the majority of several counts, unreadable
-  ones taken for wrong; null where each question has one completion.
-- `template` is the hash of the prompt template that was asked with, null where the summary does not say.
-- `weights_gib` is the size on disk of the checkpoint's weight files in GiB (2**30 bytes).
-"""
+"""Step score: count what one variant of a model got right in one split."""
 
 import argparse
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from errata.config.variants import BASE, Variant
-from errata.core.errors import Faults, UserError
-from errata.core.files import read_json, read_jsonl, write_json
-from errata.data.records import Key
+from errata.core.errors import UserError
+from errata.core.files import read_json, write_json
+from errata.data.rows import AnswerRow
 from errata.models.checkpoints import size_gib
+from errata.scoring.answers import read_answers_by_key
 from errata.scoring.stats import wilson
-
-
-class Answer(NamedTuple):
-    """What scoring and the report need of a line of answers. `expected` is None where there is no label."""
-
-    prompt: str
-    completion: str | None
-    answer: str | None
-    expected: str | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    finish_reason: str | None
-
-    @property
-    def correct(self) -> bool:
-        return self.expected is not None and self.answer == self.expected
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score file; the module's docstring says what the figures mean."""
+    """A score file.
+
+    Attributes:
+        questions, correct, unreadable, truncated: counts of labelled questions. An unreadable answer is wrong, so it
+            counts in `questions`.
+        unlabelled: questions without a label, which count nowhere else.
+        accuracy, ci_low, ci_high: share of right answers and its 95 % Wilson interval; None without a label.
+        weights_gib: size of the checkpoint's weight files on disk, in GiB (2**30 bytes); None for an endpoint.
+        seconds: wall time of the answering, from the summary beside the answers; None if unknown. The seconds in the
+            rows cannot replace it: they overlap where questions are asked at once.
+        prompt_tokens, completion_tokens: of all answers, labelled or not. None where the server did not report them
+            for every completion: a partial sum would look like the whole.
+        served: how the variant was served, in words.
+        held_out: whether the variant's model was never trained on these questions.
+        sampled_accuracy: where a majority of samples counts, the mean accuracy of one sample, unreadable ones counted
+            as wrong; None where each question has one completion.
+        template: digest of the prompt template; None where the summary does not say.
+    """
 
     model: str
     variant: str
@@ -74,7 +61,7 @@ class Score:
         """Read a score file.
 
         Raises:
-            UserError: the file is missing, no JSON object or lacks a key.
+            UserError: the file is missing, is no JSON object, or lacks a key.
         """
         value = read_json(path)
         names = [field.name for field in fields(cls)]
@@ -82,52 +69,13 @@ class Score:
         if missing:
             raise UserError(
                 f"{path}: not a score file: it has no {', '.join(missing)}. Name files that step score wrote; "
-                "one of an earlier version is to be deleted and made anew."
+                "delete a file of an earlier version and run again."
             )
         return cls(**{name: value[name] for name in names})
 
 
-def read_answers(path: Path) -> dict[Key, Answer]:
-    """Read a file of answers by question key, in file order.
-
-    Raises:
-        Faults: a question stands in it twice, a line lacks its key, or its `correct` contradicts its answer.
-        UserError: the file is missing or no JSON Lines.
-    """
-    answers: dict[Key, Answer] = {}
-    first_line: dict[Key, int] = {}
-    faults = []
-    for number, row in enumerate(read_jsonl(path), 1):
-        if "id" not in row or not isinstance(row.get("question"), int):
-            faults.append(f"{path}:{number}: no id or no question index")
-            continue
-        key = Key(str(row["id"]), row["question"])
-        if key in answers:
-            faults.append(f"{path}:{number}: {key.id!r} question {key.question} is already in line {first_line[key]}")
-            continue
-        answer = Answer(
-            prompt=row.get("prompt") or "",
-            completion=row.get("completion"),
-            answer=row.get("answer"),
-            expected=row.get("expected"),
-            prompt_tokens=row.get("prompt_tokens"),
-            completion_tokens=row.get("completion_tokens"),
-            finish_reason=row.get("finish_reason"),
-        )
-        if row.get("correct") is not None and row["correct"] != answer.correct:
-            faults.append(
-                f"{path}:{number}: correct is {row['correct']}, "
-                f"but the answer is {answer.answer} and {answer.expected} is expected"
-            )
-        answers[key] = answer
-        first_line[key] = number
-    if faults:
-        raise Faults(str(path), faults, "delete the file and run again to make it anew.")
-    return answers
-
-
 class Answering(NamedTuple):
-    """What the summary beside a file of answers tells; the module's docstring says what the figures mean."""
+    """Figures from the summary beside a file of answers; see `Score` for their meaning."""
 
     seconds: float | None = None
     sampled_accuracy: float | None = None
@@ -135,11 +83,11 @@ class Answering(NamedTuple):
 
     @classmethod
     def read(cls, answers: Path, summary: Path | None) -> Self:
-        """Read a summary; nothing is known without one.
+        """Read a summary; without one, every figure is None.
 
         Args:
-            answers: the answers file; `{split}.summary.json` beside it is read when it exists and none is named.
-            summary: a summary file that must exist.
+            answers: the answers file. `{split}.summary.json` beside it is read where it exists.
+            summary: a summary file to read instead; it must exist.
         """
         path = summary or answers.with_suffix(".summary.json")
         if summary is None and not path.exists():
@@ -155,11 +103,11 @@ class Answering(NamedTuple):
         )
 
 
-def never_trained_on(variant: str, split: str) -> bool:
-    """Whether what made a variant leaves the questions of a split out, as the workflow trains.
+def is_held_out(variant: str, split: str) -> bool:
+    """Whether the trainings behind a variant leave out the questions of a split.
 
-    Training sets are made of `train`, without the problems that stand in test. What answers split `folds` was trained
-    without the fold of the question; a single fold is left out by the strategies named after it.
+    Training sets are made from `train`, without the problems that are also in test. Each question of split `folds` is
+    answered by a model trained without its fold. A single fold is left out by the strategies named after it.
     """
     made = Variant.parse(variant).made
     if made == BASE or split in ("test", "folds"):
@@ -167,15 +115,14 @@ def never_trained_on(variant: str, split: str) -> bool:
     return split.startswith("fold") and made.endswith(f".{split}")
 
 
-def total_tokens(counts: list[tuple[str | None, int | None]]) -> int | None:
-    """Add up tokens of (completion, tokens); None when a completion came without its count."""
-    if any(tokens is None for completion, tokens in counts if completion is not None):
-        return None
-    return sum(tokens or 0 for _, tokens in counts)
+def sum_tokens(rows: Iterable[AnswerRow], count: Callable[[AnswerRow], int | None]) -> int | None:
+    """The sum of a token count; None where a row with a completion has no count."""
+    counts = [count(row) for row in rows if not row.failed]
+    return None if None in counts else sum(filter(None, counts))
 
 
 def score(
-    answers: dict[Key, Answer],
+    answers: Sequence[AnswerRow],
     *,
     model: str,
     variant: str,
@@ -185,15 +132,15 @@ def score(
     answering: Answering,
     held_out: bool | None = None,
 ) -> Score:
-    """Count; the module's docstring says what each figure means.
+    """Count the answers; see `Score` for the meaning of the figures.
 
     Args:
-        weights: size of the weights in GiB, or None.
-        held_out: whether the model was never trained on the questions; None where variant and split tell it.
+        weights: size of the weights in GiB, None where there are no files.
+        held_out: whether the model was never trained on the questions; None derives it from variant and split.
     """
-    labelled = [answer for answer in answers.values() if answer.expected is not None]
+    labelled = [row for row in answers if row.expected is not None]
     questions = len(labelled)
-    correct = sum(answer.correct for answer in labelled)
+    correct = sum(row.correct is True for row in labelled)
     interval = wilson(correct, questions) if questions else None
     return Score(
         model=model,
@@ -202,17 +149,17 @@ def score(
         questions=questions,
         unlabelled=len(answers) - questions,
         correct=correct,
-        unreadable=sum(answer.answer is None for answer in labelled),
-        truncated=sum(answer.finish_reason == "length" for answer in labelled),
+        unreadable=sum(row.answer is None for row in labelled),
+        truncated=sum(row.truncated for row in labelled),
         accuracy=correct / questions if questions else None,
         ci_low=interval.low if interval else None,
         ci_high=interval.high if interval else None,
         weights_gib=weights,
         seconds=answering.seconds,
-        prompt_tokens=total_tokens([(each.completion, each.prompt_tokens) for each in answers.values()]),
-        completion_tokens=total_tokens([(each.completion, each.completion_tokens) for each in answers.values()]),
+        prompt_tokens=sum_tokens(answers, lambda row: row.prompt_tokens),
+        completion_tokens=sum_tokens(answers, lambda row: row.completion_tokens),
         served=served,
-        held_out=never_trained_on(variant, split) if held_out is None else held_out,
+        held_out=is_held_out(variant, split) if held_out is None else held_out,
         sampled_accuracy=answering.sampled_accuracy,
         template=answering.template,
     )
@@ -227,8 +174,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="PATH",
-        help="the variant's own checkpoint folder or .gguf file, whose size counts (not the dequantized copy "
-        "that may have been served); leave out for a model behind an endpoint",
+        help="the variant's own checkpoint folder or .gguf file, whose size counts (not a dequantized copy that "
+        "was served); omit it for a model behind an endpoint",
     )
     parser.add_argument("--served", required=True, metavar="TEXT", help="how it was served, shown in the report")
     parser.add_argument(
@@ -237,16 +184,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--held-out",
         choices=["yes", "no"],
-        help="whether the model was never trained on these questions (default: as variant and split tell; a base model "
-        "that is a tuned checkpoint does not)",
+        help="whether the model was never trained on these questions (default: derived from variant and split, "
+        "which is wrong for a base model that is a tuned checkpoint)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the score file to write")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    counted: dict[str, Any] = asdict(
+    """Write the score file.
+
+    Raises:
+        UserError: a file cannot be read, the answers have faults, or the checkpoint has no weights.
+    """
+    result = asdict(
         score(
-            read_answers(arguments.answers),
+            list(read_answers_by_key(arguments.answers).values()),
             model=arguments.model,
             variant=arguments.variant,
             split=arguments.split,
@@ -256,4 +208,4 @@ def run(arguments: argparse.Namespace) -> None:
             held_out=None if arguments.held_out is None else arguments.held_out == "yes",
         )
     )
-    write_json(arguments.output, counted)
+    write_json(arguments.output, result)

@@ -1,4 +1,4 @@
-"""The two statistics of the report: an interval for one accuracy, a paired test for two."""
+"""The two statistics of the report: an interval for one accuracy, and a paired test for two."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -12,10 +12,12 @@ class Interval(NamedTuple):
 
 
 class McNemar(NamedTuple):
-    """Two answerers on the same questions.
+    """Two variants on the same questions.
 
-    `first_only` and `second_only` count the discordant pairs: questions that only the first, or only the
-    second, got right. `p` is the exact two-sided p value of the hypothesis that both are equally likely.
+    Attributes:
+        pairs: questions that both answered.
+        first_only, second_only: the discordant pairs, i.e. questions that only one of them answered right.
+        p: exact two-sided p value of the hypothesis that both kinds of discordant pairs are equally likely.
     """
 
     pairs: int
@@ -35,7 +37,7 @@ def wilson(correct: int, questions: int) -> Interval:
     if not 0 <= correct <= questions or questions == 0:
         raise ValueError(f"{correct} of {questions} is no proportion")
     bounds = binomtest(correct, questions).proportion_ci(confidence_level=0.95, method="wilson")
-    # The exact bounds at the ends are 0 and 1; floating point lands a hair beside them.
+    # at the ends the exact bounds are 0 and 1, which floating point misses by a little
     low = 0.0 if correct == 0 else max(0.0, float(bounds.low))
     high = 1.0 if correct == questions else min(1.0, float(bounds.high))
     return Interval(low, high)
@@ -45,7 +47,7 @@ def mcnemar(outcomes: Iterable[tuple[bool, bool]]) -> McNemar:
     """The exact McNemar test: the binomial test of 1/2 on the discordant pairs.
 
     Args:
-        outcomes: for each question, whether the first and whether the second answered it right.
+        outcomes: for each question, whether the first and the second answered it right.
 
     Returns:
         The counts and the p value, which is 1 when no pair is discordant.
@@ -58,6 +60,6 @@ def mcnemar(outcomes: Iterable[tuple[bool, bool]]) -> McNemar:
         first_only += first and not second
         second_only += second and not first
     discordant = first_only + second_only
-    # The smaller count, so that swapping the two gives the very same p value.
+    # the smaller count, so that swapping the two gives the same p value to the last digit
     p = float(binomtest(min(first_only, second_only), discordant, 0.5).pvalue) if discordant else 1.0
     return McNemar(pairs, first_only, second_only, min(1.0, p))

@@ -1,4 +1,4 @@
-"""Step submission: the input records with the model's answers filled in, as a contest wants them back."""
+"""Step submission: the input records with the model's answers filled in, in the form that a contest takes."""
 
 import argparse
 import sys
@@ -7,7 +7,8 @@ from typing import Any
 
 from errata.core.files import write_jsonl
 from errata.data.records import Key
-from errata.scoring.merge_questions import answers_by_key, with_answers
+from errata.scoring.answers import read_answers_by_key
+from errata.scoring.merge_questions import change_questions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,18 +18,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Fill `answer` in, for labelled and unlabelled files alike; null where the model gave none, and say how many."""
-    answers = answers_by_key(arguments.answers)
+    """Fill in `answer` of every question, labelled or not; null where none could be read. Report the nulls.
+
+    Raises:
+        UserError: a file cannot be read, or the answers have faults.
+    """
+    answers = read_answers_by_key(arguments.answers)
     missing = 0
 
-    def filled(key: Key, question: dict[str, Any]) -> dict[str, Any]:
+    def fill_in(key: Key, question: dict[str, Any]) -> dict[str, Any]:
         nonlocal missing
-        answer = answers.get(key)
+        answer = answers[key].answer if key in answers else None
         missing += answer is None
-        # `index` is ours: the input records do not have it
-        kept = {name: value for name, value in question.items() if name not in {"index", "answer"}}
-        return {**kept, "answer": answer}
+        # `index` is Errata's own key, not one of the input record
+        others = {name: value for name, value in question.items() if name not in {"index", "answer"}}
+        return {**others, "answer": answer}
 
-    write_jsonl(arguments.output, with_answers(arguments.data, filled))
+    write_jsonl(arguments.output, change_questions(arguments.data, fill_in))
     if missing:
         print(f"{arguments.output}: {missing} questions have no readable answer (null).", file=sys.stderr)
