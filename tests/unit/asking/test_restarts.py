@@ -35,7 +35,7 @@ def test_a_server_that_dies_is_started_anew_and_the_run_ends_well(
     told = capsys.readouterr().err
     assert "the server of m ended (exit status 3)" in told
     assert "the server of m ended (exit status 4)" in told
-    assert told.count("started anew") == 2
+    assert told.count("started again") == 2
     assert "Traceback" not in told
     assert lives(tmp_path) == 3
     rows = read_jsonl(tmp_path / "out.jsonl")
@@ -56,7 +56,7 @@ def test_a_server_that_dies_again_and_again_ends_the_run_and_what_was_finished_i
     assert main(words(tmp_path, "--restarts", "3")) == 1
     told = capsys.readouterr().err
     assert lives(tmp_path) == 4
-    assert told.count("started anew") == 3
+    assert told.count("started again") == 3
     assert told.rstrip().endswith("  | fatal: the engine ran out of memory"), "the end of its log comes last"
     gone(server)
     assert not (tmp_path / "out.jsonl").exists()

@@ -151,7 +151,7 @@ def test_compacting_for_one_model_keeps_that_model_alone(path: Path, capsys: pyt
     of_m, of_n = labels(path)[0], labels(path)[-1]
     before = path.read_bytes()
     assert main(["journal", "compact", str(path), "--only-model", "m"]) == 1
-    assert f"no completion of m; it holds {of_m}, {of_n}." in capsys.readouterr().err
+    assert f"no completion of m; it has {of_m}, {of_n}." in capsys.readouterr().err
     assert main(["journal", "show", str(path), "--only-model", of_m]) == 1
     assert "--only-model goes with compact" in capsys.readouterr().err
     assert path.read_bytes() == before

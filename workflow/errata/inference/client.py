@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 from errata.core.errors import UserError
 from errata.inference.http import Connection, NoReply, Reply
-from errata.inference.journal import Completion, Journal, Request
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Request
 from errata.inference.server import Server, ServerTrouble
 
 # At most this many times a request is sent. Between two tries there is a pause, which doubles up to a limit. Pauses

@@ -1,4 +1,4 @@
-"""Keeping a server busy: the next request goes out the moment that a place is free."""
+"""Keeping a server busy: the next request is sent as soon as another one has ended."""
 
 import asyncio
 import time
@@ -10,53 +10,70 @@ from typing import Generic, Protocol, TypeVar
 
 from errata.core.progress import Progress
 from errata.inference.client import Client
-from errata.inference.journal import Completion, Request
+from errata.inference.requests import Completion, Request
 from errata.inference.server import Server, ServerTrouble
 
 Item = TypeVar("Item")
 
+# Seconds between two updates of the line of progress.
+_PROGRESS_PAUSE = 0.2
+# When a connection breaks, the server's process is given this many seconds to end, so that its log explains the break.
+_DEATH_SECONDS = 1.0
+
 
 @dataclass(eq=False, slots=True)
-class Job:
-    """A request under way; `sent` is when it went out, on the monotonic clock."""
+class PendingRequest:
+    """A request that is to be sent or was sent.
+
+    Attributes:
+        sent: when it was sent, on the monotonic clock.
+    """
 
     request: Request
     sent: float = field(default=0.0, kw_only=True)
 
 
-JobT = TypeVar("JobT", bound=Job)
+PendingT = TypeVar("PendingT", bound=PendingRequest)
 
 
-class Work(Protocol[JobT]):
-    """What is to be asked; it decides the order, `dispatch` only how many at once.
+class Scheduler(Protocol[PendingT]):
+    """Decides which request is sent next; `dispatch` only limits how many are in flight.
 
     Attributes:
-        finished: questions that need no more asking, those of earlier runs included.
-        tokens: of completions so far.
+        finished: questions that need no further request, those of earlier runs included.
+        tokens: of all completions so far.
     """
 
     finished: int
     tokens: float
 
     def remark(self) -> str:
-        """What else there is to say about the progress, in a few words."""
+        """More about the progress, in a few words."""
 
-    def next(self) -> JobT | None:
-        """The request to send next; None while there is none."""
+    def next(self) -> PendingT | None:
+        """The request to send next; None if there is none at the moment."""
 
-    def done(self, job: JobT, completion: Completion) -> Iterable[JobT]:
-        """Take a completion; give the jobs that are not needed any more, to be cancelled."""
+    def done(self, job: PendingT, completion: Completion) -> Iterable[PendingT]:
+        """Take a completion; return the requests in flight that are no longer needed, to be cancelled."""
 
-    def dropped(self, job: JobT) -> None:
-        """A job ended without a completion: it was cancelled, or the server broke down."""
+    def dropped(self, job: PendingT) -> None:
+        """Take note that a request ended without a completion: it was cancelled, or the server broke down."""
 
     def ask_failures_again(self) -> None:
-        """The server was started anew: what it gave no completion for, it may give now."""
+        """Schedule the failed requests again: the server was restarted and may answer them now."""
 
 
 @dataclass
-class Load:
-    """How busy the server was kept, in seconds and requests, all sessions of this run together."""
+class Utilization:
+    """How busy the server was during this run, over all its restarts.
+
+    Attributes:
+        seconds: time with at least one request in flight.
+        saturated: time with as many requests in flight as allowed, in seconds.
+        requests: requests that were sent.
+        cancelled: requests among them that were cancelled.
+        in_flight: requests that are in flight now.
+    """
 
     seconds: float = 0.0
     saturated: float = 0.0
@@ -67,7 +84,7 @@ class Load:
     _full: bool = field(default=False, repr=False)
 
     def mark(self, in_flight: int, concurrency: int) -> None:
-        """From now on so many are under way; 0 stops the clock."""
+        """Record that from now on so many requests are in flight; 0 stops the clock."""
         now = time.monotonic()
         if self._since is not None:
             self.seconds += now - self._since
@@ -78,81 +95,87 @@ class Load:
 
     @property
     def share(self) -> float | None:
-        """The part of the time in which the server had all the requests it was to have."""
+        """The share of the time with as many requests in flight as allowed; None if nothing was asked."""
         return self.saturated / self.seconds if self.seconds else None
 
 
+# under their former names, until all stages use the new ones
+Job = PendingRequest
+Load = Utilization
+
+
 async def dispatch(
-    work: Work[JobT],
+    scheduler: Scheduler[PendingT],
     client: Client,
     server: Server,
     concurrency: int,
     *,
-    load: Load,
+    utilization: Utilization,
     progress: Progress,
     time_left: float | None = None,
 ) -> None:
-    """Ask until the work has no more requests, at most `concurrency` at a time; stop at the first error.
+    """Send requests until the scheduler has no more, at most `concurrency` at a time; stop at the first error.
 
     Args:
+        utilization: this run's account, which is updated.
         progress: shows how many questions are finished.
-        time_left: seconds after which what is under way is cancelled.
+        time_left: seconds after which the requests in flight are cancelled.
 
     Raises:
-        UserError: what a request raised.
+        UserError: raised by a request.
         ServerTrouble: the server's process ended.
     """
     loop = asyncio.get_running_loop()
-    tasks: dict[JobT, asyncio.Task[Completion]] = {}
+    tasks: dict[PendingT, asyncio.Task[Completion]] = {}
     cancelled: set[asyncio.Task[Completion]] = set()
-    finished: deque[tuple[JobT, asyncio.Task[Completion]]] = deque()
+    ended: deque[tuple[PendingT, asyncio.Task[Completion]]] = deque()
     wake = asyncio.Event()
 
-    def send(job: JobT) -> None:
-        job.sent = time.monotonic()
-        task = tasks[job] = loop.create_task(client.complete(job.request))
-        load.requests += 1
+    def send(pending: PendingT) -> None:
+        pending.sent = time.monotonic()
+        task = tasks[pending] = loop.create_task(client.complete(pending.request))
+        utilization.requests += 1
 
-        def ended(task: asyncio.Task[Completion]) -> None:
-            finished.append((job, task))
+        def note_end(task: asyncio.Task[Completion]) -> None:
+            ended.append((pending, task))
             wake.set()
 
-        task.add_done_callback(ended)
+        task.add_done_callback(note_end)
 
-    def cancel(job: JobT) -> None:
-        # one that has its completion by now is taken all the same
-        if tasks[job].cancel():
-            cancelled.add(tasks.pop(job))
-            load.cancelled += 1
-            work.dropped(job)
+    def cancel(pending: PendingT) -> None:
+        # a request that already has its completion cannot be cancelled; its completion counts
+        if tasks[pending].cancel():
+            cancelled.add(tasks.pop(pending))
+            utilization.cancelled += 1
+            scheduler.dropped(pending)
 
     def collect() -> None:
-        while finished:
-            job, task = finished.popleft()
+        while ended:
+            pending, task = ended.popleft()
             if task in cancelled:
                 cancelled.discard(task)
                 continue
             completion = task.result()
-            del tasks[job]
-            for loser in work.done(job, completion):
+            del tasks[pending]
+            for loser in scheduler.done(pending, completion):
                 cancel(loser)
 
-    async def tick() -> None:
+    async def show_progress() -> None:
         while True:
-            await asyncio.sleep(0.2)
-            progress.update(work.finished)
+            await asyncio.sleep(_PROGRESS_PAUSE)
+            progress.update(scheduler.finished)
 
     died = loop.create_task(server.died())
     died.add_done_callback(lambda _: wake.set())
-    ticker = loop.create_task(tick())
+    ticker = loop.create_task(show_progress())
     deadline = None if time_left is None else loop.time() + time_left
     alarm = None if time_left is None else loop.call_later(max(0.0, time_left), wake.set)
     try:
         while True:
             over = deadline is not None and loop.time() >= deadline
-            while not over and len(tasks) < concurrency and (job := work.next()) is not None:
-                send(job)
-            load.mark(len(tasks), concurrency)
+            while not over and len(tasks) < concurrency and (pending := scheduler.next()) is not None:
+                send(pending)
+            utilization.mark(len(tasks), concurrency)
             if not tasks or over:
                 return
             await wake.wait()
@@ -162,15 +185,15 @@ async def dispatch(
             try:
                 collect()
             except ServerTrouble:
-                # a connection that breaks is most often the first sign of a server's end
+                # a broken connection is usually the first sign that the server is ending
                 if server.process is not None:
-                    await asyncio.wait({died}, timeout=1.0)
+                    await asyncio.wait({died}, timeout=_DEATH_SECONDS)
                 if died.done():
                     raise server.obituary() from None
                 raise
     finally:
-        load.mark(0, concurrency)
-        progress.update(work.finished)
+        utilization.mark(0, concurrency)
+        progress.update(scheduler.finished)
         if alarm:
             alarm.cancel()
         rest = list(tasks.items())
@@ -178,33 +201,35 @@ async def dispatch(
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
-        for job, task in rest:
-            # what was finished at the same moment is in the journal: it counts
-            if job in tasks:
+        for pending, task in rest:
+            # a completion that arrived at this very moment is in the journal, so it counts
+            if pending in tasks:
                 completion = None
                 with suppress(BaseException):
                     completion = task.result()
                 if completion is None:
-                    work.dropped(job)
+                    scheduler.dropped(pending)
                 else:
-                    work.done(job, completion)
+                    scheduler.done(pending, completion)
 
 
 class ByProblem(Generic[Item]):
     """A queue in which the items of one problem follow each other, so that the server still has the problem's text in
-    its prefix cache; only when every problem left has a question under way its others join it.
+    its prefix cache. Two items of a problem are in flight at once only when every problem left has one in flight.
 
     Args:
-        items: (problem id, item), in the order in which they are to go out.
+        items: (problem id, item), in the order in which they are to be taken.
     """
 
     def __init__(self, items: Iterable[tuple[str, Item]]) -> None:
-        # of each problem the next one last
+        # items by problem, in reverse order: the next one is last
         self._waiting: dict[str, list[Item]] = {}
+        # problems with nothing in flight
         self._free: deque[str] = deque()
-        # problems with something under way and something waiting, in the order in which they were begun
+        # problems with an item in flight and another one waiting, in the order in which they began
         self._begun: dict[str, None] = {}
-        self._under_way: dict[str, int] = {}
+        # number of items in flight by problem
+        self._in_flight: dict[str, int] = {}
         for id, item in items:
             self._waiting.setdefault(id, []).append(item)
         for waiting in self._waiting.values():
@@ -212,22 +237,22 @@ class ByProblem(Generic[Item]):
         self._free.extend(self._waiting)
 
     def add(self, id: str, item: Item) -> None:
-        """An item goes behind all others, or behind those of its problem."""
-        if id in self._under_way:
+        """Add an item after all others, or after the others of its problem."""
+        if id in self._in_flight:
             self._begun[id] = None
         elif id not in self._waiting:
             self._free.append(id)
         self._waiting.setdefault(id, []).insert(0, item)
 
     def take(self) -> Item | None:
-        """The next item; `release` its problem when it is finished."""
+        """Take the next item; call `release` or `put_back` when it is no longer in flight."""
         if self._free:
             id = self._free.popleft()
         elif self._begun:
             id = next(iter(self._begun))
         else:
             return None
-        self._under_way[id] = self._under_way.get(id, 0) + 1
+        self._in_flight[id] = self._in_flight.get(id, 0) + 1
         item = self._waiting[id].pop()
         if self._waiting[id]:
             self._begun[id] = None
@@ -237,19 +262,19 @@ class ByProblem(Generic[Item]):
         return item
 
     def release(self, id: str) -> None:
-        """An item of this problem is finished: the next one goes before any new problem."""
-        self._under_way[id] -= 1
-        if not self._under_way[id]:
-            del self._under_way[id]
+        """An item of this problem is finished: the problem's next item goes before all new problems."""
+        self._in_flight[id] -= 1
+        if not self._in_flight[id]:
+            del self._in_flight[id]
             if id in self._waiting:
                 self._begun.pop(id, None)
                 self._free.appendleft(id)
 
     def put_back(self, id: str, item: Item) -> None:
-        """An item is to be taken again, after all others: it may be what brought the server down."""
+        """An item is to be taken again, after all others: it may have brought the server down."""
         self.add(id, item)
-        self._under_way[id] -= 1
-        if not self._under_way[id]:
-            del self._under_way[id]
+        self._in_flight[id] -= 1
+        if not self._in_flight[id]:
+            del self._in_flight[id]
             self._begun.pop(id, None)
             self._free.append(id)

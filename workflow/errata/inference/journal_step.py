@@ -1,4 +1,4 @@
-"""Step journal: show what the journals hold, and compact them."""
+"""Step journal: show what is in the journals, and compact them."""
 
 import argparse
 import sys
@@ -13,7 +13,8 @@ from typing import IO
 from errata.core.errors import UserError
 from errata.core.files import atomic, cannot_read
 from errata.core.locks import LockTaken, exclusive
-from errata.inference.journal import Entry, Runs, broken_line
+from errata.inference.journal_format import Entry, broken_line
+from errata.inference.run_times import RunTimes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Show the journals on standard output, or rewrite them.
 
     Raises:
-        UserError: a file cannot be read or is being written by a run, or has a broken line.
+        UserError: a file cannot be read, is being written by a run, or has a broken line.
     """
     if arguments.only_model and arguments.action == "show":
         raise UserError("--only-model goes with compact.")
@@ -40,26 +41,26 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 @dataclass
-class Holding:
-    """What a journal holds of one model and one attempt."""
+class Totals:
+    """Totals over the completions of one model and one attempt in a journal."""
 
     completions: int = 0
     truncated: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    runs: Runs = field(default_factory=Runs)
+    runs: RunTimes = field(default_factory=RunTimes)
 
     def add(self, entry: Entry) -> None:
         self.completions += 1
         self.truncated += entry.completion.truncated
         self.prompt_tokens += entry.completion.prompt_tokens
         self.completion_tokens += entry.completion.completion_tokens
-        self.runs.add(entry)
+        self.runs.add(entry.started, entry.at)
 
 
 def show(path: Path) -> None:
-    """Print a table: completions, tokens and times by model and attempt."""
-    holdings: dict[tuple[str, int], Holding] = defaultdict(Holding)
+    """Print a table of completions, tokens and times, by model and attempt."""
+    totals: dict[tuple[str, int], Totals] = defaultdict(Totals)
     seen: set[str] = set()
     repeated = 0
     for entry in _entries(path):
@@ -67,26 +68,26 @@ def show(path: Path) -> None:
             repeated += 1
             continue
         seen.add(entry.digest)
-        holdings[entry.model, entry.key[2]].add(entry)
+        totals[entry.model, entry.key[2]].add(entry)
     print(f"{path}: {len(seen)} completions, {path.stat().st_size / 2**20:.1f} MiB")
     if repeated:
         print(f"  {repeated} lines repeat others; `compact` removes them")
     heads = ("model", "attempt", "completions", "truncated", "tokens in", "tokens out", "seconds", "last")
     table: list[tuple[str, ...]] = [heads]
-    for (model, attempt), holding in sorted(holdings.items()):
-        last = datetime.fromtimestamp(holding.runs.last).strftime("%Y-%m-%d %H:%M")
-        counts = (holding.completions, holding.truncated, holding.prompt_tokens, holding.completion_tokens)
-        table.append((model, str(attempt), *map(str, counts), f"{holding.runs.seconds:.0f}", last))
+    for (model, attempt), total in sorted(totals.items()):
+        last = datetime.fromtimestamp(total.runs.last).strftime("%Y-%m-%d %H:%M")
+        counts = (total.completions, total.truncated, total.prompt_tokens, total.completion_tokens)
+        table.append((model, str(attempt), *map(str, counts), f"{total.runs.seconds:.0f}", last))
     widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]
-    for cells in table if holdings else []:
+    for cells in table if totals else []:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
 def compact(path: Path, model: str | None = None) -> None:
-    """Rewrite a journal without lines that are torn or repeat others, and without other models than `model`.
+    """Rewrite a journal without torn and repeated lines. If `model` is given, only its completions are kept.
 
     Raises:
-        UserError: no completion is of that model; nothing is changed then.
+        UserError: there is no completion of that model; the journal is then unchanged.
     """
     with ExitStack() as locks:
         try:
@@ -103,7 +104,7 @@ def compact(path: Path, model: str | None = None) -> None:
                     seen.add(entry.digest)
                     file.write(entry.line())
             if model is not None and model not in models:
-                raise UserError(f"{path}: no completion of {model}; it holds {', '.join(sorted(models)) or 'nothing'}.")
+                raise UserError(f"{path}: no completion of {model}; it has {', '.join(sorted(models)) or 'nothing'}.")
     print(f"{path}: {len(seen)} completions, {before} -> {path.stat().st_size} bytes", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""What the steps that ask a model have in common: flags, a server that is started when needed, and its restarts."""
+"""The part that all steps that ask a model share: flags, a server that is started when needed, and its restarts."""
 
 import argparse
 import asyncio
@@ -21,19 +21,20 @@ from errata.core.progress import Progress
 from errata.data.parts import WHOLE, Part
 from errata.data.records import Key
 from errata.inference.client import connected
-from errata.inference.dispatch import JobT, Load, Work, dispatch
-from errata.inference.journal import Completion, Journal, Sampling
+from errata.inference.dispatch import PendingT, Scheduler, Utilization, dispatch
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Sampling
 from errata.inference.server import Server, ServerSpec, ServerTrouble, serving
 from errata.models.checkpoints import weights_digest
 
-# Engine options that change what is computed, not just how fast.
+# Engine options that change the completions, and not only the speed.
 _NUMERIC_OPTIONS = ("dtype", "quantization", "kv_cache_dtype", "load_format", "hf_overrides")
 
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of a model server, of the sampling and of the journal."""
+    """Add the flags of the server, of the sampling and of the journal."""
     server = parser.add_argument_group("server")
-    server.add_argument("--model", required=True, help="name that the server gives the model")
+    server.add_argument("--model", required=True, help="the server's name for the model")
     server.add_argument("--engine", choices=["llamacpp", "vllm", "endpoint"], default="llamacpp")
     server.add_argument("--weights", type=Path, help="GGUF file (llamacpp) or checkpoint folder (vllm)")
     server.add_argument("--server-options", type=json.loads, default={}, help="JSON object of engine options")
@@ -41,8 +42,8 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--base-url", help="of a server that already runs (endpoint)")
     server.add_argument("--api-key-env", default="OPENAI_API_KEY", help="variable with the endpoint's key")
     server.add_argument("--ready-timeout", type=float, default=1800.0, help="seconds until the first completion")
-    server.add_argument("--restarts", type=int, default=2, help="how often a server that breaks down is started anew")
-    server.add_argument("--trust-remote-code", action="store_true", help="let vLLM run code that the model brings")
+    server.add_argument("--restarts", type=int, default=2, help="at most so many restarts of a server that breaks down")
+    server.add_argument("--trust-remote-code", action="store_true", help="let vLLM run code that comes with the model")
     server.add_argument("--server-log", type=Path, required=True)
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--max-tokens", type=int, default=1024)
@@ -51,21 +52,22 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="+",
         default=[0.0],
-        help="one, or one an attempt; the last for all further ones",
+        help="one for all attempts, or one for each; the last one holds for all further attempts",
     )
     sampling.add_argument("--top-p", type=float, default=1.0)
     sampling.add_argument("--seed", type=int, default=1)
-    sampling.add_argument("--concurrency", type=int, default=16, help="requests under way at once")
+    sampling.add_argument("--concurrency", type=int, default=16, help="requests in flight at once")
     sampling.add_argument(
-        "--request-timeout", type=float, default=600.0, help="seconds for one request, after which it is sent anew"
+        "--request-timeout", type=float, default=600.0, help="seconds after which a request is sent again"
     )
-    parser.add_argument("--journal", type=Path, required=True, help="finished completions, kept over crashes")
+    parser.add_argument("--journal", type=Path, required=True, help="file of finished completions, kept over crashes")
 
 
 @dataclass(frozen=True)
-class Generation:
-    """One step's way of asking: server, sampling and journal."""
+class Session:
+    """How one run of a step asks its model: server, sampling and journal."""
 
+    step: str
     server: ServerSpec
     server_log: Path
     restarts: int
@@ -76,10 +78,9 @@ class Generation:
     concurrency: int
     request_timeout: float
     journal_path: Path
-    step: str
 
     @classmethod
-    def from_arguments(cls, arguments: argparse.Namespace) -> "Generation":
+    def from_arguments(cls, arguments: argparse.Namespace) -> "Session":
         options: dict[str, Any] = dict(arguments.server_options)
         if arguments.engine == "llamacpp":
             options.setdefault("parallel", arguments.concurrency)
@@ -95,21 +96,22 @@ class Generation:
             trust_remote_code=arguments.trust_remote_code,
         )
         return cls(
-            spec,
-            arguments.server_log,
-            arguments.restarts,
-            arguments.max_tokens,
-            tuple(arguments.temperature),
-            arguments.top_p,
-            arguments.seed,
-            arguments.concurrency,
-            arguments.request_timeout,
-            arguments.journal,
-            getattr(arguments, "step", "answer"),
+            # a parser of one step alone has no name of the step
+            step=getattr(arguments, "step", "answer"),
+            server=spec,
+            server_log=arguments.server_log,
+            restarts=arguments.restarts,
+            max_tokens=arguments.max_tokens,
+            temperatures=tuple(arguments.temperature),
+            top_p=arguments.top_p,
+            seed=arguments.seed,
+            concurrency=arguments.concurrency,
+            request_timeout=arguments.request_timeout,
+            journal_path=arguments.journal,
         )
 
     def journal(self) -> Journal:
-        """Open the journal for this very model: name, weights and the options that change its numbers."""
+        """Open the journal for exactly this model: name, weights, and the options that change its completions."""
         spec = self.server
         numeric = {name: spec.options[name] for name in _NUMERIC_OPTIONS if name in spec.options}
         weights = weights_digest(spec.weights) if spec.weights else spec.base_url
@@ -118,9 +120,10 @@ class Generation:
         return Journal(self.journal_path, identity, spec.model, context)
 
     def sampling(self, key: Key, attempt: int) -> Sampling:
-        """Sampling of one attempt: 0 is the first answer, 1 the first time that it is asked again.
+        """The sampling of one attempt at a question. Its seed does not depend on the order of asking.
 
-        Its seed is its own and does not depend on the order of asking.
+        Args:
+            attempt: 0 is the first answer, 1 the first retry.
         """
         digest = hashlib.sha256(json.dumps([self.seed, *key, attempt]).encode()).digest()
         temperature = self.temperatures[min(max(attempt, 1), len(self.temperatures)) - 1]
@@ -129,85 +132,95 @@ class Generation:
     def ask(
         self,
         journal: Journal,
-        work: Work[JobT],
+        scheduler: Scheduler[PendingT],
         what: str,
         total: int,
         *,
         time_left: float | None = None,
-    ) -> Load:
-        """Start the server, ask until the work is done, stop the server; a server that breaks down is started anew.
+    ) -> Utilization:
+        """Start the server, ask until the scheduler has no more requests, and stop the server.
+
+        A server that breaks down is restarted.
 
         Args:
-            what: is done; heads the lines of progress.
-            total: questions in all, those of earlier runs included.
-            time_left: seconds of asking after which what is under way is cancelled.
+            what: is done; the lines of progress begin with it.
+            total: number of questions, those of earlier runs included.
+            time_left: seconds of asking after which the requests in flight are cancelled.
 
         Returns:
-            How busy the server was kept.
+            How busy the server was.
 
         Raises:
-            UserError: the server cannot be started, or broke down more often than it may be restarted; or the machine
-                has fewer GPUs than it is to use.
+            UserError: this Python lacks the client's packages; the server cannot be started, or broke down more often
+                than it may be restarted; or the machine has fewer GPUs than the server needs.
         """
         if find_spec("aiohttp") is None:
             raise _wrong_environment(self.step, self.server.engine)
         with gpus.reserved(gpus.wanted(self.server.engine, self.server.options)) as environment:
-            return self._ask(journal, work, what, total, time_left, environment)
+            return self._ask(journal, scheduler, what, total, time_left, environment)
 
     def _ask(
         self,
         journal: Journal,
-        work: Work[JobT],
+        scheduler: Scheduler[PendingT],
         what: str,
         total: int,
         time_left: float | None,
         environment: Mapping[str, str],
-    ) -> Load:
-        load, tokens = Load(), work.tokens
+    ) -> Utilization:
+        utilization, tokens = Utilization(), scheduler.tokens
 
         def remark() -> str:
-            rate = (work.tokens - tokens) / progress.elapsed
-            return f"{work.remark()}, {load.in_flight} in flight, {rate:.0f} tokens/s"
+            rate = (scheduler.tokens - tokens) / progress.elapsed
+            return f"{scheduler.remark()}, {utilization.in_flight} in flight, {rate:.0f} tokens/s"
 
         self.server_log.unlink(missing_ok=True)
-        for left in range(self.restarts, -1, -1):
+        for restarts_left in range(self.restarts, -1, -1):
             trouble = None
             with orderly_end(), serving(self.server, self.server_log, environment) as server:
-                progress = Progress(f"{what} {self.server.model}", total, work.finished, remark=remark)
-                tokens = work.tokens
+                progress = Progress(f"{what} {self.server.model}", total, scheduler.finished, remark=remark)
+                tokens = scheduler.tokens
                 journal.begin()
-                remaining = None if time_left is None else time_left - load.seconds
+                remaining = None if time_left is None else time_left - utilization.seconds
                 try:
-                    asyncio.run(self._session(server, journal, work, progress, load, remaining))
+                    asyncio.run(self._dispatch(server, journal, scheduler, progress, utilization, remaining))
                 except ServerTrouble as error:
-                    if server.process is None or not left:
+                    if server.process is None or not restarts_left:
                         raise
                     trouble = error
             if trouble is None:
                 progress.close()
                 break
-            work.ask_failures_again()
-            again = f"It is started anew, and may be {left - 1} times after that."
-            print(f"\n{trouble}\n{again}", file=sys.stderr)
-        return load
+            scheduler.ask_failures_again()
+            more = f"It is started again; after that, at most {restarts_left - 1} more times."
+            print(f"\n{trouble}\n{more}", file=sys.stderr)
+        return utilization
 
-    async def _session(
+    async def _dispatch(
         self,
         server: Server,
         journal: Journal,
-        work: Work[JobT],
+        scheduler: Scheduler[PendingT],
         progress: Progress,
-        load: Load,
+        utilization: Utilization,
         time_left: float | None,
     ) -> None:
-        # what was imported stays: the collector need not look at it again while requests are under way
+        # the collector need not look at the imported modules again while requests are in flight
         gc.freeze()
         async with connected(server, journal, self.request_timeout) as client:
-            await dispatch(work, client, server, self.concurrency, load=load, progress=progress, time_left=time_left)
+            await dispatch(
+                scheduler,
+                client,
+                server,
+                self.concurrency,
+                utilization=utilization,
+                progress=progress,
+                time_left=time_left,
+            )
 
 
 def _wrong_environment(step: str, engine: str) -> UserError:
-    """The message for a Python that lacks the client's packages, such as the one that runs Snakemake."""
+    """The error for a Python that lacks the client's packages, such as the Python that runs Snakemake."""
     names = ("serve-cuda", "serve-vllm-cpu") if engine == "vllm" else ("serve-cpu",)
     folders = [Path(".envs", name) for name in names]
     folder = next((each for each in folders if each.is_dir()), folders[0])
@@ -216,6 +229,10 @@ def _wrong_environment(step: str, engine: str) -> UserError:
         f"PYTHONPATH={shlex.quote(str(PACKAGE))} {folder}/bin/python -m errata {step} ... "
         f"(`snakemake {folder}.ok` makes this environment)."
     )
+
+
+# under its former name, until all stages use the new one
+Generation = Session
 
 
 @dataclass
@@ -237,7 +254,7 @@ class Tally:
         self.cached += completion.cached_tokens or 0
         self.cache_known |= completion.cached_tokens is not None
 
-    def summary(self, journal: Journal, load: Load, part: Part = WHOLE) -> dict[str, Any]:
+    def summary(self, journal: Journal, load: Utilization, part: Part = WHOLE) -> dict[str, Any]:
         """Tokens; seconds of asking, all runs together; what this run asked and how busy it kept the server.
 
         Of a part also when it asked and for how long this run did, so that step gather can add the parts up.
