@@ -14,6 +14,7 @@ import pytest
 from engines import SLOW_REPLY, Prepare, alive, finished, free, gone, pid, step, wait_for, words
 from errata.__main__ import main
 from errata.core.errors import UserError
+from errata.core.secrets import KEY_VARIABLES
 from errata.inference.server import ServerSpec, serving
 from helpers import read_jsonl
 
@@ -50,13 +51,15 @@ def test_a_server_gets_its_flags_answers_with_its_own_key_and_leaves_nothing_beh
 def test_a_server_is_given_the_environment_without_the_keys_of_others(
     tmp_path: Path, engine: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "HF_HOME"):
+    secrets = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "OUR_LLM"}
+    for name in (*secrets, "HF_HOME"):
         monkeypatch.setenv(name, f"my {name}")
+    monkeypatch.setenv(KEY_VARIABLES, "OTHER:OUR_LLM")  # an api_key_env of the configuration
     server = engine()
     with serving(spec(tmp_path), tmp_path / "log", {"ERRATA_EXTRA": "1"}) as running:
         given = Path(f"/proc/{pid(server)}/environ").read_text()
     variables = dict(pair.split("=", 1) for pair in given.rstrip("\0").split("\0"))
-    assert not {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY"} & variables.keys()
+    assert not secrets & variables.keys()
     assert variables["VLLM_API_KEY"] == running.api_key
     assert (variables["HF_HOME"], variables["ERRATA_EXTRA"]) == ("my HF_HOME", "1")
     assert variables["PATH"] == os.environ["PATH"]

@@ -16,11 +16,10 @@ from typing import Any
 
 from errata.core.errors import UserError
 from errata.core.processes import running, tail
+from errata.core.secrets import without_secrets
 from errata.inference.http import Connection, NoReply, connect
 from errata.models import checkpoints
 
-# Variables that a server of ours does not get: it may run code that came with its model, and it asks nobody.
-WITHHELD = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY"}
 # Between two checks of a server that is not ready: short at first, since llama.cpp starts in a second.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 # Seconds for one completion of one token. The first one may wait for kernels that are being compiled.
@@ -113,7 +112,8 @@ def serving(spec: ServerSpec, log: Path, extra: Mapping[str, str] | None = None)
         return
     port = _port(spec.port)
     key = secrets.token_urlsafe(24)
-    environment = {name: value for name, value in os.environ.items() if name not in WITHHELD}
+    # a server of ours may run code that came with its model, and it asks nobody
+    environment = without_secrets(os.environ)
     environment |= {"VLLM_API_KEY": key, "ERRATA_API_KEY": key, "HF_HUB_OFFLINE": "1", **(extra or {})}
     # llama.cpp's threads spin while they wait for each other; beside another busy process that takes ten times as long
     environment.setdefault("OMP_WAIT_POLICY", "passive")

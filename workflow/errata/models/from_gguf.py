@@ -12,6 +12,7 @@ from typing import Any
 from errata.core.errors import UserError
 from errata.core.files import read_json, whole, write_json
 from errata.core.patches import provide_gguf_metadata
+from errata.core.secrets import drop_secrets
 
 STRING = 8  # GGUF's number of the type string
 # Tokenizers that split numbers into single digits, by llama.cpp's names.
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    drop_secrets()
     convert(arguments.gguf, arguments.output)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from errata.core.errors import UserError
 from errata.core.files import cannot_write
+from errata.core.secrets import without_secrets
 from errata.models.checkpoints import check_checkpoint
 
 FORMATS = ("f32", "f16", "bf16", "q8_0")
@@ -43,7 +44,7 @@ def convert(checkpoint: Path, output: Path, format: str = "f16") -> None:
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
                 errors="replace",
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+                env={**without_secrets(os.environ), "HF_HUB_OFFLINE": "1"},
             )
             if done.returncode != 0 or not fresh.is_file():
                 tail = "\n".join(done.stdout.splitlines()[-15:])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from errata.core.errors import UserError
 from errata.core.files import write_json
+from errata.core.secrets import drop_secrets
 from errata.data.held_out import add_held_out_arguments, left_out
 from errata.data.records import Key
 from errata.data.rows import read_answers, read_retries
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: no question can be used, or the checkpoint has no usable chat template.
     """
+    drop_secrets()
     find = find_prompts if arguments.kind == "prompts" else find_right_exchanges
     held_out = left_out(arguments.data, arguments.held_out)
     exchanges = [each for each in find(arguments.answers, arguments.retries) if each.key.id not in held_out]

@@ -7,6 +7,7 @@ from pathlib import Path
 from errata.core.errors import UserError
 from errata.core.files import read_json, whole
 from errata.core.processes import diverted, tail
+from errata.core.secrets import drop_secrets
 from errata.models.checkpoints import check_checkpoint, copy_tokenizer
 from errata.quantizing.quantize import prepare_environment
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    drop_secrets()
     dequantize(arguments.checkpoint, arguments.output)
 
 

@@ -17,6 +17,7 @@ from errata.core.files import read_json, whole, write_json
 from errata.core.patches import hide_gptqmodel_bars
 from errata.core.processes import diverted, tail
 from errata.core.progress import Progress
+from errata.core.secrets import drop_secrets
 from errata.models import checkpoints
 from errata.models.checkpoints import check_checkpoint, copy_tokenizer
 
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: see `check_checkpoint`, `check_group_size`, `read_texts` and `quantize`.
     """
+    drop_secrets()
     check_checkpoint(arguments.checkpoint)
     check_group_size(arguments.checkpoint, arguments.group_size)
     texts = read_texts(arguments.calibration)[: arguments.samples]

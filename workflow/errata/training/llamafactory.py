@@ -10,8 +10,7 @@ import yaml
 
 from errata.core.patches import torchaudio_stub
 from errata.core.places import PACKAGE
-
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+from errata.core.secrets import without_secrets
 
 
 def to_yaml(configuration: Mapping[str, Any]) -> str:
@@ -27,7 +26,7 @@ def offline(environ: Mapping[str, str], work: Path) -> dict[str, str]:
     cache = (work / "cache").resolve()
     return {
         # nothing is downloaded, and code that a model brings need not see what opens the hub
-        **{name: value for name, value in environ.items() if name not in TOKENS},
+        **without_secrets(environ),
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
