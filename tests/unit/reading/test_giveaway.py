@@ -1,4 +1,4 @@
-"""What gives away that a writer was told the answer, and what is honest reasoning."""
+"""Texts that give away that their writer was told the answer, and honest reasoning that does not."""
 
 import time
 
@@ -224,11 +224,11 @@ def test_speaking_of_a_told_answer_or_of_an_earlier_attempt_gives_away(text: str
 
 
 @pytest.mark.parametrize("text", HONEST)
-def test_honest_reasoning_does_not(text: str) -> None:
+def test_honest_reasoning_does_not_give_away(text: str) -> None:
     assert not gives_away(text)
 
 
-def test_all_honest_texts_together_do_not_either() -> None:
+def test_all_honest_texts_together_do_not_give_away() -> None:
     assert not gives_away("\n".join(HONEST))
 
 
@@ -247,7 +247,7 @@ def test_all_honest_texts_together_do_not_either() -> None:
         "\n",
     ],
 )
-def test_a_long_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
+def test_a_repeated_phrase_is_searched_in_linear_time(piece: str) -> None:
     long = piece * (40_000 // len(piece))
     start = time.process_time()
     assert not gives_away(long)

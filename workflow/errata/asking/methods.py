@@ -16,9 +16,10 @@ from errata.asking.prompts import Template
 from errata.core.errors import UserError
 from errata.data.records import Key, Problem, Question
 from errata.inference.journal import Completion, Request, Sampling
-from errata.reading.answers import likeness, read_answer
+from errata.reading.answers import read_answer
 from errata.reading.choices import is_name, without_choice, without_conclusion
 from errata.reading.giveaway import gives_away
+from errata.reading.letters import likeness
 
 METHODS = ("self", "distill", "reflect")
 

@@ -2,194 +2,202 @@
 
 import re
 from bisect import bisect_right
-from itertools import accumulate, pairwise, takewhile
+from itertools import accumulate, takewhile
 
-from errata.reading.answers import _ALONE, _ANY_LETTER, _GAP, _LETTER, _letter, _plain, _statements
+from errata.reading.answers import find_choices
+from errata.reading.forms import Form, Forms
+from errata.reading.letters import (
+    AND_OR_CHINESE,
+    ANY_LETTER,
+    GAP,
+    LETTER,
+    STANDALONE,
+    letter_of,
+    plain_text,
+)
+from errata.reading.sentences import sentence_start, split_sentences
 
-# A letter that stands alone.
-_MENTION = re.compile(rf"(?<![A-Za-z0-9_'’\\-]){_LETTER}")
+# A letter that stands alone. It may be an option, a name or the article.
+_MENTION = re.compile(rf"(?<![A-Za-z0-9_'’\\-]){LETTER}")
 
-
-# A letter that stands for an option, and for nothing else.
-_CLEAR = re.compile(
-    rf"(?:\b(?i:options?|choice)|选项)(?i:\s+(?:is|must\s+be|should\s+be|would\s+be))?{_GAP}{_ANY_LETTER}"
-    rf"|(?:\b(?i:answer)(?:\s{{0,3}}[:=]|(?i:\s+(?:is|was|must\s+be|should\s+be|would\s+be|has\s+to\s+be|can\s+only\s+be)))"
-    rf"|答案(?:应该?|只能|就|必须)?[是为选:])(?i:\s+(?:only|clearly|therefore|thus))?{_GAP}{_ANY_LETTER}"
-    rf"|\b{_LETTER}[*_)\]]{{0,4}}\s+(?i:is\s+(?:\w+\s+)?the\s+(?:only\s+)?(?:right|correct)\s+(?:one|answer|option|choice))"
-    rf"|{_LETTER}[*_)\]]{{0,4}}\s*(?:选项|[才就]?[是为]?(?:唯一)?正确的?(?:答案|选项))"
-    rf"|(?:\b(?i:so|thus|hence|therefore|only)|因此|所以|故|只有)[\s,:]{{0,3}}\(\s?{_LETTER}\s?\)"
-    rf"|(?:应该?|故|只能|因此|所以|本题)选择?{_GAP}{_LETTER}"
+_IS = r"(?i:\s+(?:is|must\s+be|should\s+be|would\s+be))?"
+_ANSWER_IS = r"(?:\s{0,3}[:=]|(?i:\s+(?:is|was|must\s+be|should\s+be|would\s+be|has\s+to\s+be|can\s+only\s+be)))"
+_ADVERB = r"(?i:\s+(?:only|clearly|therefore|thus))?"
+_IN_BRACKETS = rf"[\s,:]{{0,3}}\(\s?{LETTER}\s?\)"
+# A letter that can only be an option, even where people of the problem are called A and B.
+AN_OPTION = Forms(
+    Form("option B", "English", rf"\b(?i:options?|choice){_IS}{GAP}{ANY_LETTER}", "Only option b."),
+    Form("选项B", "Chinese", rf"选项{_IS}{GAP}{ANY_LETTER}", "选项B正确"),
+    Form(
+        "answer is B",
+        "English",
+        rf"\b(?i:answer){_ANSWER_IS}{_ADVERB}{GAP}{ANY_LETTER}",
+        "The answer can only be B",
+        but_not="The answer B gave is no.",
+    ),
+    Form("答案是B", "Chinese", rf"答案(?:应该?|只能|就|必须)?[是为选:]{_ADVERB}{GAP}{ANY_LETTER}", "答案只能是B"),
+    Form(
+        "B is the right one",
+        "English",
+        rf"\b{LETTER}[*_)\]]{{0,4}}\s+"
+        r"(?i:is\s+(?:\w+\s+)?the\s+(?:only\s+)?(?:right|correct)\s+(?:one|answer|option|choice))",
+        "B is therefore the right one.",
+        but_not="B is right about that.",
+    ),
+    Form(
+        "B是正确答案",
+        "Chinese",
+        rf"{LETTER}[*_)\]]{{0,4}}\s*(?:选项|[才就]?[是为]?(?:唯一)?正确的?(?:答案|选项))",
+        "B才是正确答案",
+        but_not="B是正确的",
+    ),
+    Form(
+        "so (B)",
+        "English",
+        rf"\b(?i:so|thus|hence|therefore|only){_IN_BRACKETS}",
+        "Therefore (B).",
+        but_not="So B is older.",
+    ),
+    Form("所以(B)", "Chinese", rf"(?:因此|所以|故|只有){_IN_BRACKETS}", "所以(B)", but_not="所以B大"),
+    Form("故选B", "Chinese", rf"(?:应该?|故|只能|因此|所以|本题)选择?{GAP}{LETTER}", "故选B", but_not="我选B"),
 )
 
-
-# The letters beside it in a row: "A or B", "A、B和C"; but not "C is wrong, B is right".
+# Between two letters in a row: "A or B", "A、B和C"; but not in "C is wrong, B is right".
 _ROW = (
-    r"[\s*_`)\]]{0,4}(?:[/、&]|\b(?:and|or|nor)\b|和|或者?|与|以?及)\s*"
+    rf"[\s*_`)\]]{{0,4}}(?:[/、&]|\b(?:and|or|nor)\b|{AND_OR_CHINESE})\s*"
     r"(?:(?i:options?|choice)\s+|选项\s*)?[\s*_`(\[]{0,4}"
 )
-
-
 _BEFORE_IN_ROW = re.compile(rf"(?<![A-Za-z0-9])[A-Z]{_ROW}$")
-
-
-_AFTER_IN_ROW = re.compile(rf"{_ROW}[A-Z]{_ALONE}")
-
+_AFTER_IN_ROW = re.compile(rf"{_ROW}[A-Z]{STANDALONE}")
 
 # The label of an option at the start of a line: "B. Ann", "- **(B)** Ann", "Option B: Ann".
 _LABEL = re.compile(
-    rf"[\W\d_]{{0,12}}(?:(?i:option|choice)\s+|选项\s*)?[\W_]{{0,4}}{_LETTER}[*_`\"”]{{0,4}}(?:[.):、\]]|$)[*_`\"”]{{0,4}}"
+    rf"[\W\d_]{{0,12}}(?:(?i:option|choice)\s+|选项\s*)?[\W_]{{0,4}}{LETTER}[*_`\"”]{{0,4}}(?:[.):、\]]|$)[*_`\"”]{{0,4}}"
 )
-
-
-# What judges an option in its line.
-_VERDICT = re.compile(
-    r"\b(?i:true|right|correct|valid|yes|holds?|fits?|works?|match(?:es)?|follows?|must|possible|consistent)\b"
-    r"|[✓✔√✅]|正确|成立|符合|[为是]真|可能|对(?=[^\w]|$)"
+# Words that judge the option of a line.
+VERDICT = Forms(
+    Form(
+        "right",
+        "English",
+        r"\b(?i:true|right|correct|valid|yes|holds?|fits?|works?|match(?:es)?|follows?|must|possible|consistent)\b",
+        "B. Ann: that fits",
+        but_not="B. Ann: a rightful heir",
+    ),
+    Form("✓", "any", r"[✓✔√✅]", "B. Ann ✅"),
+    Form("正确", "Chinese", r"正确|成立|符合|[为是]真|可能|对(?=[^\w]|$)", "B. 甲：对。", but_not="B. 对面的人"),
 )
-
 
 # "A man" and "A red car", but not "A is", "A fits", "A alone".
 _NOUN = re.compile(
     r"[ \t]+(?!(?:\w*[^\Wsu]s|and|or|it|alone|must|would|could|can|cannot|should|will|may|said|told|had|because|since"
     r"|in|for|with|if|but|not|from|to|right|true|correct)\b)[a-z]"
 )
-
-
-_START = re.compile(r"(?:\A|[.!?:;\n\"“(。])[\W\d_]{0,8}\Z")
-
-
-# What ends a sentence within a line, and what a line may start with.
-_END = re.compile(r"(?:[.!?;]+[\"'”’)*_\]]*\s|[。\r\u2028\u2029]|[!?;](?=[^\x00-\x7f]))[”’」』\"')\s]*")
-
-
-_MARK = re.compile(r"[\W\d]{0,12}")
-
-
-# As wide as a plain sign, so that places stay where they are.
-_NARROW = str.maketrans("！？；", "!?;")
+# The end of what may stand before the first word of a sentence.
+_BEFORE_FIRST_WORD = re.compile(r"(?:\A|[.!?:;\n\"“(。])[\W\d_]{0,8}\Z")
 
 
 def without_conclusion(completion: str, letters: str) -> str:
-    """What stands before a completion's conclusion: the reasoning without the sentence that chooses.
+    """The reasoning of a completion: the text before the sentence that chooses.
 
-    A choice that is said several times ("The answer is B. ... So the answer is B.") is cut off with its first saying,
-    for what is left is to lead to the answer, not to hold it.
+    If a choice is repeated ("The answer is B. ... So the answer is B."), the text is cut at its first occurrence: the
+    rest must lead to the answer without containing it.
 
     Args:
         letters: as for `read_answer`.
 
     Returns:
-        The text without trailing space; all of it where nothing is chosen, nothing where it begins with the choice.
+        The text without trailing space: all of it if nothing is chosen, "" if it begins with the choice.
     """
     text = completion.strip()
-    plain = rest = _plain(text)
-    statements = _statements(rest, letters)
-    answer = statements[-1].letter if statements else None
-    while statements and statements[-1].letter == answer:
-        *_, first = takewhile(lambda statement: statement.letter == answer, reversed(statements))
-        rest = rest[: _sentence(rest, first.start)].rstrip()
-        statements = _statements(rest, letters)
+    plain = rest = plain_text(text)
+    choices = find_choices(rest, letters)
+    answer = choices[-1].letter if choices else None
+    while choices and choices[-1].letter == answer:
+        *_, first = takewhile(lambda choice: choice.letter == answer, reversed(choices))
+        rest = rest[: sentence_start(rest, first.start)].rstrip()
+        choices = find_choices(rest, letters)
     if rest == plain:
         return text
-    pieces = [_plain(sign) for sign in text]
-    # signs that are one only together (a letter and its accent) are rare: then it is the plain text that is cut
+    pieces = [plain_text(sign) for sign in text]
+    # Characters that combine (a letter and its accent) are rare. The plain text is then cut instead of the original.
     if "".join(pieces) != plain:
         return rest
     return text[: bisect_right(list(accumulate(map(len, pieces))), len(rest))].rstrip()
 
 
 def without_choice(text: str, letter: str, *, named: bool = False) -> str:
-    """A reasoning without the sentences that single out an option, wherever they stand.
+    """A reasoning without its sentences that single out an option, wherever they stand.
 
-    "Only option B fits." and "Ann is older, which makes B right." say the answer as plainly as a conclusion does; who
-    is to conclude from the reasoning would read it off. Where a letter stands for nothing else every mention counts,
-    but for one in a row ("A or B") and one in a list of the options that does not judge them.
+    "Only option B fits." and "Ann is older, which makes B right." state the answer as plainly as a conclusion does, so
+    a model that is to conclude from the reasoning would only copy it. Every mention of the letter counts, except in a
+    row ("A or B") and in a list of the options that does not judge them.
 
     Args:
-        letter: of the option.
-        named: the letter is a name as well, so that only wordings count that no name stands in: "option B".
+        letter: the option's.
+        named: whether the letter is also a name in the problem. Then only wordings count that cannot mean a name, such
+            as "option B".
 
     Returns:
-        The text as it was where nothing is taken out; nothing where no words are left.
+        The text unchanged if nothing is taken out, "" if no words are left.
     """
-    labelled = {label[1] for line in text.split("\n") if (label := _LABEL.match(_plain(line)))}
-    lines = []
-    for line in text.split("\n"):
-        kept = _line_without_choice(line, letter, alone=len(labelled) == 1, named=named)
-        if kept or not line:
-            lines.append(kept)
-    left = "\n".join(lines)
+    lines = text.split("\n")
+    labelled = {label[1] for line in lines if (label := _LABEL.match(plain_text(line)))}
+    kept = [_line_without_choice(line, letter, alone=len(labelled) == 1, named=named) for line in lines]
+    left = "\n".join(rest for rest, line in zip(kept, lines, strict=True) if rest or not line)
     return left.strip() if any(map(str.isalnum, left)) else ""
 
 
 def is_name(letter: str, text: str) -> bool:
     """Whether a letter is a name in a problem, as of people called A, B and C.
 
-    Neither the article "A" nor the pronoun "I" is one; but as nobody can tell the pronoun from the letter, "I" is
-    always taken for a name.
+    The article "A" is no name. "I" always counts as one, because the pronoun cannot be told from the letter.
     """
-    plain = _plain(text)
+    plain = plain_text(text)
     return letter == "I" or any(match[1] == letter and not _is_article(match) for match in _MENTION.finditer(plain))
 
 
-def _sentence(text: str, place: int) -> int:
-    """Where the sentence or the line that holds a place starts."""
-    line = text.rfind("\n", 0, place) + 1
-    ends = [match.end() for match in _END.finditer(text, line, place + 1) if match.end() <= place]
-    start = ends[-1] if ends else line
-    # of a line that is nothing else the mark before it goes too: "3. ", "- **"
-    return line if _MARK.fullmatch(text, line, start) else start
-
-
 def _line_without_choice(line: str, letter: str, *, alone: bool, named: bool) -> str:
-    """A line without its sentences that single out an option; nothing where no words are left of it.
+    """A line without its sentences that single out an option; "" if no words are left.
 
     Args:
-        alone: of the options no other one stands at the start of a line.
+        alone: whether only one option has a label at the start of a line.
     """
-    plain = _plain(line)
-    # signs that are one only together are rare: then it is the plain text that is cut
+    plain = plain_text(line)
+    # Characters that combine are rare. The plain text is then cut instead of the original.
     text = line if len(plain) == len(line) else plain
     label = _LABEL.match(plain)
     start = 0
-    # "B: I am a knight" is what B says
-    if label and label[1] == letter and not (named and ":" in label[0] and not _CLEAR.search(label[0])):
-        if alone or _VERDICT.search(plain) or _CLEAR.search(label[0]):
+    # If B is a name, "B: I am a knight" is what B says.
+    if label and label[1] == letter and not (named and ":" in label[0] and not AN_OPTION.search(label[0])):
+        if alone or VERDICT.search(plain) or AN_OPTION.search(label[0]):
             return ""
         start = label.end()
-    pieces = _sentences(text, start)
-    kept = [piece for piece in pieces if not _singles_out(_plain(piece), letter, named=named)]
-    if len(kept) == len(pieces):
+    sentences = split_sentences(text, start)
+    kept = [sentence for sentence in sentences if not _singles_out(plain_text(sentence), letter, named=named)]
+    if len(kept) == len(sentences):
         return line
     left = "".join(kept).rstrip()
     return text[:start] + left if any(map(str.isalnum, left)) else ""
 
 
-def _sentences(line: str, start: int) -> list[str]:
-    """The sentences of a line from a place on; a mark before the first one belongs to it."""
-    ends = [match.end() for match in _END.finditer(line.translate(_NARROW), start)]
-    places = [start, *(end for end in ends if not _MARK.fullmatch(line, start, end)), len(line)]
-    return [line[left:right] for left, right in pairwise(places) if left < right]
-
-
 def _singles_out(sentence: str, letter: str, *, named: bool) -> bool:
-    """Whether a plain sentence mentions an option otherwise than in a row with others."""
-    mentions = [*_CLEAR.finditer(sentence), *([] if named else _MENTION.finditer(sentence))]
-    return any(_letter(each) == letter and not _is_article(each) and not _is_in_row(each) for each in mentions)
+    """Whether a plain sentence mentions an option outside a row of several."""
+    mentions = [*AN_OPTION.finditer(sentence), *([] if named else _MENTION.finditer(sentence))]
+    return any(letter_of(each) == letter and not _is_article(each) and not _is_in_row(each) for each in mentions)
 
 
 def _is_article(match: re.Match[str]) -> bool:
-    """Whether the letter of a match is the "A" that a sentence starts with: "A man ..."."""
+    """Whether the letter of a match is the "A" at the start of a sentence: "A man ..."."""
     text, start = match.string, match.start()
     return (
         match[0] == "A"
         and _NOUN.match(text, match.end()) is not None
-        and _START.search(text[max(0, start - 9) : start]) is not None
+        and _BEFORE_FIRST_WORD.search(text[max(0, start - 9) : start]) is not None
     )
 
 
 def _is_in_row(match: re.Match[str]) -> bool:
-    """Whether the letter of a match stands in a row with other ones."""
+    """Whether other letters stand beside the letter of a match: "A or B"."""
     text, (start, end) = match.string, match.span(match.lastindex or 0)
     before = text[max(0, start - 30) : start]
     return _AFTER_IN_ROW.match(text, end) is not None or _BEFORE_IN_ROW.search(before) is not None

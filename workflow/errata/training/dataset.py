@@ -14,7 +14,8 @@ from errata.core.files import read_json, read_jsonl, write_json
 from errata.data.held_out import add_held_out_arguments, left_out
 from errata.data.parts import questions
 from errata.data.records import Key, Question, usable
-from errata.reading.answers import likeness, read_answer
+from errata.reading.answers import read_answer
+from errata.reading.letters import likeness
 from errata.training.pairs import Pair, Text, balanced, candidates, closest, mean_log_ratio
 
 # What may bring something to train on where there is nothing.
