@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and broken ones are named."""
+"""Files and folders are written completely or not at all, and broken ones are named."""
 
 import json
 import subprocess
@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from errata.core.errors import UserError
-from errata.core.files import atomic, read_json, read_jsonl, write_json, write_jsonl, write_text
+from errata.core.files import (
+    atomic_file,
+    atomic_folder,
+    read_json,
+    read_jsonl,
+    remove,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_only_when_all_of_it_is_written(tmp_path: Path) -> None:
@@ -47,7 +56,7 @@ def test_half_a_character_from_a_model_can_be_written_and_read_again(tmp_path: P
 
 
 @pytest.mark.parametrize("limit", [0, 1000, 100_000])
-def test_a_full_disk_is_told_and_the_old_file_is_kept(tmp_path: Path, limit: int) -> None:
+def test_a_full_disk_is_reported_and_the_old_file_is_kept(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text('{"old": true}\n')
     # a limit on file sizes stands in for a full disk
@@ -65,12 +74,12 @@ def test_a_full_disk_is_told_and_the_old_file_is_kept(tmp_path: Path, limit: int
     assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-def test_a_file_in_place_of_the_folder_and_a_folder_in_place_of_the_file_are_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_and_a_folder_in_place_of_the_file_are_reported(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
     with pytest.raises(UserError, match=r"results/out: cannot write"):
         write_text(tmp_path / "results" / "out", "x")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match=r"folder: cannot write"), atomic(tmp_path / "folder") as file:
+    with pytest.raises(UserError, match=r"folder: cannot write"), atomic_file(tmp_path / "folder") as file:
         file.write("x")
     assert not list((tmp_path / "folder").iterdir())
 
@@ -94,3 +103,42 @@ def test_a_broken_document_is_named(tmp_path: Path, content: bytes | None) -> No
         (tmp_path / "score.json").write_bytes(content)
     with pytest.raises(UserError, match=r"score\.json: (cannot read|not valid JSON)"):
         read_json(tmp_path / "score.json")
+
+
+def fail_in(path: Path) -> float:
+    with atomic_folder(path) as folder:
+        (folder / "two").touch()
+        return 1 / 0
+
+
+def test_folder_replaces_the_old_one_only_when_finished(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder"
+    with atomic_folder(path) as folder:
+        (folder / "one").write_text("1")
+        (folder / "one").chmod(0o600)
+    assert (path / "one").stat().st_mode & 0o044 == 0o044
+    with pytest.raises(ZeroDivisionError):
+        fail_in(path)
+    assert [file.name for file in path.iterdir()] == ["one"]
+    with atomic_folder(path) as folder:
+        (folder / "three").touch()
+    assert [file.name for file in path.iterdir()] == ["three"]
+    assert [file.name for file in path.parent.iterdir()] == ["folder"]
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"), atomic_folder(tmp_path / "file" / "folder"):
+        pass
+
+
+def test_remove_leaves_what_a_link_points_to(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(kept)
+    remove(link)
+    remove(link)
+    assert kept.is_dir()
+    remove(kept)
+    assert not kept.exists()

@@ -1,4 +1,4 @@
-"""Progress: one line that renews itself on a terminal, plain lines in a log."""
+"""Progress: one line that is redrawn on a terminal, plain lines in a log."""
 
 import io
 import re
@@ -21,7 +21,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_log_gets_whole_lines_now_and_then(clock: list[float]) -> None:
+def test_a_log_gets_plain_lines_at_intervals(clock: list[float]) -> None:
     log = io.StringIO()
     progress = Progress("answer m", 100, remark=lambda: "7 failed", stream=log)
     for _ in range(100):
@@ -37,7 +37,7 @@ def test_a_log_gets_whole_lines_now_and_then(clock: list[float]) -> None:
     assert "\x1b" not in log.getvalue()
 
 
-def test_a_terminal_gets_one_line_that_renews_itself(clock: list[float]) -> None:
+def test_a_terminal_gets_one_line_that_is_redrawn(clock: list[float]) -> None:
     terminal = Terminal()
     progress = Progress("answer m", 10, stream=terminal)
     for _ in range(10):
@@ -60,7 +60,7 @@ def test_what_an_earlier_run_had_done_does_not_count_for_the_rate(clock: list[fl
     assert lines == ["answer m: 900/1000, 900 done before", "answer m: 910/1000, 10.0/min, 9 min 00 s left"]
 
 
-def test_long_work_is_told_in_hours(clock: list[float]) -> None:
+def test_long_work_is_counted_in_hours(clock: list[float]) -> None:
     log = io.StringIO()
     progress = Progress("answer m", 1001, every=1, stream=log)
     clock[0] += 60

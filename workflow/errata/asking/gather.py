@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.core.errors import Faults, UserError
-from errata.core.files import atomic, read_json, read_jsonl, read_jsonl_places, write_json
+from errata.core.files import atomic_file, read_json, read_jsonl, read_jsonl_places, write_json
 from errata.data.records import ABOUT, Key
 from errata.inference.journal import Runs
 
@@ -77,7 +77,7 @@ def merge(wanted: Iterator[Key], parts: Sequence[Path], output: Path) -> None:
             places[key] = (number, place)
     files = [part.open("rb") for part in parts]
     try:
-        with atomic(output) as file:
+        with atomic_file(output) as file:
             for key in wanted:
                 found = places.pop(key, None)
                 if found is None:

@@ -4,17 +4,17 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend: the message names the file, line or key, and the remedy.
+    """An error that the user can fix: the message names the file, line or key, and the remedy.
 
-    `python -m errata` prints it without a traceback and exits with status 1.
+    `errata` prints it without a traceback and exits with status 1.
     """
 
 
 class Faults(UserError):
-    """All faults of an input at once, one a line, so that they can be mended in one go.
+    """All faults of an input, one a line, so that the user can fix them all before the next run.
 
     Args:
-        what: what was looked at, e.g. a path; it heads the list.
+        what: the input, e.g. a path; it heads the list.
         faults: one message each, best starting with `file:line:`.
         remedy: what to do about them.
     """

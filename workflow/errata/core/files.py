@@ -1,4 +1,4 @@
-"""Reading and writing the files of the workflow: whole or not at all."""
+"""Reading and writing the files of the workflow. A file or folder is written completely or not at all."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from errata.core.errors import UserError
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[str]]:
+def atomic_file(path: Path) -> Iterator[IO[str]]:
     """Open a text file that replaces `path` only when the block ends without an error.
 
     Raises:
-        UserError: the folder cannot be written to or the disk is full; `path` is then what it was.
+        UserError: the folder cannot be written to or the disk is full; `path` is unchanged.
     """
     temporary = None
     try:
@@ -25,7 +25,7 @@ def atomic(path: Path) -> Iterator[IO[str]]:
         with tempfile.NamedTemporaryFile(
             "w",
             encoding="utf-8",
-            # a model may give half a character; in JSON its escape is that same half again
+            # a model may return half a character (a lone surrogate); JSON's escape of it is read as the same half
             errors="backslashreplace",
             dir=path.parent,
             prefix=f".{path.name}.",
@@ -35,9 +35,7 @@ def atomic(path: Path) -> Iterator[IO[str]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(_usual_mode())
         temporary.replace(path)
         temporary = None
     except OSError as error:
@@ -45,6 +43,36 @@ def atomic(path: Path) -> Iterator[IO[str]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder that replaces `path` only when the block ends without an error.
+
+    Raises:
+        UserError: the folder cannot be written to or the disk is full; `path` is unchanged.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
+        ) as scratch:
+            fresh = Path(scratch) / path.name
+            fresh.mkdir()
+            yield fresh
+            _set_usual_modes(fresh)
+            remove(path)
+            fresh.rename(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with its contents, if it exists."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
@@ -56,24 +84,24 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def cannot_read(path: Path, error: OSError) -> UserError:
-    """The message for a file that is not there or may not be read."""
+    """The message for a file that does not exist or may not be read."""
     return UserError(f"{path}: cannot read ({error.strerror or error}).")
 
 
 def write_text(path: Path, text: str) -> None:
-    with atomic(path) as file:
+    with atomic_file(path) as file:
         file.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write one JSON document, readable by people: indented, characters as they are."""
+    """Write a JSON document for people to read: indented, and without escapes of letters."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write one JSON object a line and return how many."""
+    """Write one JSON object a line, and return how many."""
     count = 0
-    with atomic(path) as file:
+    with atomic_file(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
@@ -84,30 +112,30 @@ def read_json(path: Path) -> Any:
     """Read a JSON document made by an earlier step.
 
     Raises:
-        UserError: the file is missing or no JSON.
+        UserError: the file is missing or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise cannot_read(path, error) from error
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}). Delete it and run again to make it anew.") from error
+        raise UserError(f"{path}: not valid JSON ({error}). Delete it and run again: it is then made again.") from error
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the rows of a file made by an earlier step (the user's own files go through errata.data.fix).
+    """Read the rows of a file made by an earlier step. (errata.data.fix reads the user's own files.)
 
     Raises:
-        UserError: the file is missing or a line is no JSON object.
+        UserError: the file is missing, or a line is not a JSON object.
     """
     return (row for _, row in read_jsonl_places(path))
 
 
 def read_jsonl_places(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """As `read_jsonl`, each row with the byte at which its line starts."""
+    """Like `read_jsonl`, with the byte offset of each row's line."""
     place = 0
     try:
-        # as bytes, so that a line that is no UTF-8 is told by its number as well
+        # as bytes, so that a line that is not UTF-8 is also reported by its number
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:
@@ -124,40 +152,16 @@ def read_jsonl_places(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise cannot_read(path, error) from error
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes `path` only when the block ends without an error.
-
-    Raises:
-        UserError: the folder cannot be written to or the disk is full; `path` is then what it was.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
-        ) as scratch:
-            fresh = Path(scratch) / path.name
-            fresh.mkdir()
-            yield fresh
-            _let_read(fresh)
-            remove(path)
-            fresh.rename(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all in it; nothing there is fine."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
-
-
-def _let_read(folder: Path) -> None:
-    """Give files the rights that the user's umask says: safetensors writes its files for the owner only."""
-    umask = os.umask(0)
-    os.umask(umask)
+def _set_usual_modes(folder: Path) -> None:
+    """Let others read the files as far as the user's umask allows: safetensors writes files for the owner only."""
+    mode = _usual_mode()
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o666 & ~umask))
+            path.chmod(path.stat().st_mode | mode)
+
+
+def _usual_mode() -> int:
+    """The mode of a new file by the user's umask."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

@@ -1,20 +1,23 @@
-"""Progress of long work: one line that renews itself on a terminal, plain lines now and then in a log."""
+"""Progress of long work: one line that is redrawn on a terminal, a new line at intervals in a log."""
 
 import sys
 import time
 from collections.abc import Callable
 from typing import IO
 
+from errata.core.wording import duration
+
 
 class Progress:
-    """Counts finished items and shows count, rate, time left and what the caller adds.
+    """Counts finished items and shows the count, the rate, the time left and a remark.
 
     Args:
-        what: heads every line, e.g. "answer train".
-        total: how many items there are in all.
-        done: how many of them were finished by an earlier run; they do not count for the rate.
-        remark: gives the end of a line; it is only called when one is shown.
+        what: the start of every line, e.g. "answer train".
+        total: the number of items, finished ones included.
+        done: the number of items that an earlier run finished; they do not count for the rate.
+        remark: returns the end of a line; it is called only when a line is shown.
         every: seconds between two lines in a log.
+        stream: where the lines go; standard error if left out.
     """
 
     def __init__(
@@ -37,11 +40,11 @@ class Progress:
         self._line(f"{done} done before" if done else "starting")
 
     def step(self) -> None:
-        """One more item is finished."""
+        """Count one more finished item."""
         self.update(self._done + 1)
 
     def update(self, done: int) -> None:
-        """So many items are finished, those of earlier runs included; it is shown if it is time for that."""
+        """Set the number of finished items, those of earlier runs included, and show it if a line is due."""
         self._done = done
         now = time.monotonic()
         if now - self._shown >= self._every:
@@ -49,12 +52,12 @@ class Progress:
             self._line(self._remark())
 
     def close(self) -> None:
-        """Show the last state."""
+        """Show the final state."""
         self._line(self._remark(), end="\n")
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the start."""
         return time.monotonic() - self._start
 
     def _line(self, remark: str, end: str = "") -> None:
@@ -65,7 +68,7 @@ class Progress:
             rate = fresh / elapsed
             left = (self._total - self._done) / rate
             parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min")
-            parts.append(f"{_duration(left)} left" if left else f"in {_duration(elapsed)}")
+            parts.append(f"{duration(left)} left" if left else f"in {duration(elapsed)}")
         if remark:
             parts.append(remark)
         text = ", ".join(parts)
@@ -74,11 +77,3 @@ class Progress:
         else:
             self._stream.write(text + "\n")
         self._stream.flush()
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata.core.errors import Faults, UserError
-from errata.core.files import atomic, cannot_read, write_jsonl
+from errata.core.files import atomic_file, cannot_read, write_jsonl
 from errata.data.records import LETTERS, Problem
 
 CORRECTION_COLUMNS = ("id", "question", "action", "old", "new", "reason")
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     problems = fixed.problems[: arguments.take]
     write_jsonl(arguments.output, (problem.to_record() for problem in problems))
-    with atomic(arguments.changes) as file:
+    with atomic_file(arguments.changes) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(CORRECTION_COLUMNS)
         writer.writerows(

@@ -5,7 +5,7 @@ import csv
 import sys
 from pathlib import Path
 
-from errata.core.files import atomic, read_jsonl
+from errata.core.files import atomic_file, read_jsonl
 from errata.data.records import Problem
 
 
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
         for test_id in test_ids
         for train_id in train.get(text, [])
     ]
-    with atomic(arguments.output) as file:
+    with atomic_file(arguments.output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("train_id", "test_id"))
         writer.writerows(pairs)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from errata.core.errors import UserError
-from errata.core.files import atomic, cannot_read
+from errata.core.files import atomic_file, cannot_read
 from errata.core.locks import LockTaken, exclusive
 from errata.inference.journal_format import Entry, broken_line
 from errata.inference.run_times import RunTimes
@@ -97,7 +97,7 @@ def compact(path: Path, model: str | None = None) -> None:
         before = path.stat().st_size
         seen: set[str] = set()
         models: set[str] = set()
-        with atomic(path) as file:
+        with atomic_file(path) as file:
             for entry in _entries(path):
                 models.add(entry.model)
                 if entry.digest not in seen and model in (None, entry.model):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.core.errors import UserError
-from errata.core.files import read_json, whole, write_json
+from errata.core.files import atomic_folder, read_json, write_json
 from errata.core.patches import provide_gguf_metadata
 from errata.core.secrets import drop_secrets
 
@@ -46,7 +46,7 @@ def convert(gguf: Path, output: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with whole(output) as folder:
+    with atomic_folder(output) as folder:
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent.resolve(),

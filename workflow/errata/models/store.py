@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from errata.core.errors import UserError
-from errata.core.files import read_json, remove, whole, write_json
+from errata.core.files import atomic_folder, read_json, remove, write_json
 
 MODELS = Path("models")
 # Written into a downloaded checkpoint last; a folder without it is not used. It names the source of the files.
@@ -77,7 +77,7 @@ def link_folder(target: Path, output: Path) -> None:
     Not a link to the folder itself: its time changes whenever a file is written there, and Snakemake would make
     everything again that depends on it. Also, a step that writes into its checkpoint would change the download.
     """
-    with whole(output) as folder:
+    with atomic_folder(output) as folder:
         place = output.parent.resolve() / output.name
         for path in sorted(target.iterdir()):
             if not path.name.startswith("."):

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from errata.core.errors import UserError
-from errata.core.files import read_json, whole
+from errata.core.files import atomic_folder, read_json
 from errata.core.processes import diverted, tail
 from errata.core.secrets import drop_secrets
 from errata.models.checkpoints import check_checkpoint, copy_tokenizer
@@ -39,7 +39,7 @@ def dequantize(checkpoint: Path, output: Path) -> None:
     if quantized.get("quant_method") != "gptq":
         raise UserError(f"{checkpoint}: not a GPTQ checkpoint (config.json has no such quantization_config).")
     prepare_environment(os.environ, os.cpu_count() or 1)
-    with whole(output) as folder:
+    with atomic_folder(output) as folder:
         log = folder.parent / "gptqmodel.log"
         with diverted(log):
             import torch

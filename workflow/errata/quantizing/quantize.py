@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from errata.core import gpus
 from errata.core.errors import UserError
-from errata.core.files import read_json, whole, write_json
+from errata.core.files import atomic_folder, read_json, write_json
 from errata.core.patches import hide_gptqmodel_bars
 from errata.core.processes import diverted, tail
 from errata.core.progress import Progress
@@ -152,7 +152,7 @@ def quantize(
         raise UserError(f"{checkpoint}: already quantized. Give the checkpoint that it was made from.")
     prepare_environment(os.environ, os.cpu_count() or 1, threads)
     hide_gptqmodel_bars(os.environ)
-    with gpus.reserved(None) as visible, whole(output) as folder:
+    with gpus.reserved(None) as visible, atomic_folder(output) as folder:
         os.environ.update(visible)
         log = folder.parent.resolve() / "gptqmodel.log"
         checkpoint, folder = checkpoint.resolve(), folder.resolve()

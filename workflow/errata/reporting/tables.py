@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.core.errors import UserError
-from errata.core.files import atomic
+from errata.core.files import atomic_file
 from errata.core.wording import p_value
 from errata.reporting.leaderboard import LEVEL, Comparison
 from errata.scoring.score import Score
@@ -35,7 +35,7 @@ def read_config(text: str) -> dict[str, Any]:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of the same columns; what is not known is empty, fractions have six digits."""
-    with atomic(path) as file:
+    with atomic_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rows[0])
         for row in rows:

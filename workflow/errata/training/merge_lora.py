@@ -9,7 +9,7 @@ from typing import Any
 
 from errata.config.trainer_keys import read_settings
 from errata.core.errors import Faults, UserError
-from errata.core.files import whole, write_text
+from errata.core.files import atomic_folder, write_text
 from errata.core.patches import keep_deepspeed_off_gpus
 from errata.core.processes import running, tail
 from errata.models import checkpoints
@@ -60,7 +60,7 @@ def merge(
     check_checkpoint(base)
     if not (adapter / "adapter_model.safetensors").is_file():
         raise UserError(f"{adapter}: no adapter_model.safetensors, so this is no finished adapter. Train it again.")
-    with whole(output) as folder:
+    with atomic_folder(output) as folder:
         scratch = folder.parent
         configuration = {
             "model_name_or_path": str(base.resolve()),

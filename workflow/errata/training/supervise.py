@@ -7,10 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from errata.core.wording import duration
 from errata.training.job_time import Deadline
 from errata.training.runs import DEADLINE, TERMINATED
 from errata.training.work_folder import STOP, TRAINING
@@ -119,7 +119,7 @@ class Progress:
         parts += [f"{name.replace('_', ' ')} {entry[name]:.3f}" for name in ("loss", "eval_loss") if name in entry]
         if step > self._first[0]:
             self.pace = (now - self._first[1]) / (step - self._first[0])
-            left = timedelta(seconds=round(self.pace * (entry["total_steps"] - step)))
+            left = duration(self.pace * (entry["total_steps"] - step))
             parts += [f"{self.pace:.1f} s a step", f"{left} left"]
         say(", ".join(parts))
 

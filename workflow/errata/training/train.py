@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from errata.config.trainer_keys import DEFAULTS, PREFERENCE_DEFAULTS, STRATEGIES, check_settings, read_settings
 from errata.core import gpus
 from errata.core.errors import UserError
-from errata.core.files import read_json, remove, whole, write_text
+from errata.core.files import atomic_folder, read_json, remove, write_text
 from errata.core.processes import running
 from errata.core.slurm_job import own_slurm_job
 from errata.models.checkpoints import weights_dtype
@@ -269,7 +269,7 @@ def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, 
             )
         runs.end(end, FINISHED, spent(work, start, finished=True))
         check_result(configuration, made, log)
-        with whole(output) as folder:
+        with atomic_folder(output) as folder:
             for pattern in COPIED:
                 for path in made.glob(pattern):
                     (folder / path.name).write_bytes(path.read_bytes())
