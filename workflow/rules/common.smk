@@ -39,13 +39,14 @@ from errata.plan.targets import Targets
 HOOKS = Hooks()
 
 try:
-    CONFIG = validated(
+    CONFIGURATION = validated(
         config,
         ", ".join(map(str, workflow.configfiles)) or "configuration",
         overrides=workflow.config_settings.config,
     )
     # Which models and files a job is about, what it is told of the configuration, and what there is to make.
-    PLAN = Plan(CONFIG)
+    CONFIG = CONFIGURATION.to_record()
+    PLAN = Plan(CONFIGURATION)
     TOLD = Told(PLAN)
     TARGETS = Targets(PLAN, lambda model, strategy: len(training_rows(model, strategy)))
     prompts.check(PLAN.prompt_files())

@@ -10,9 +10,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
 from snakemake.utils import update_config
 
-from errata.config.validation import schema, validated
+from errata.config.configuration import Configuration, Section, sections_in
+from errata.config.validation import validated
 from errata.core.errors import Faults
 from helpers import REPOSITORY
 
@@ -49,20 +51,20 @@ def faults_of(config: dict[str, Any]) -> list[str]:
     return error.value.faults
 
 
-def keys(rules: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Every key that a schema names, at every depth."""
-    for name, rule in rules.get("properties", {}).items():
-        yield (*path, name), rule
-        yield from keys(rule, (*path, name))
-    others = rules.get("additionalProperties")
-    if isinstance(others, dict):
-        yield from keys(others, path)
+def keys(
+    section: type[Section] = Configuration, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every key of a section, at every depth."""
+    for name, field in section.model_fields.items():
+        yield (*path, name), field
+        for inner in sections_in(field.annotation):
+            yield from keys(inner, (*path, name))
 
 
 @pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.name)
 def test_every_committed_configuration_is_valid_alone_and_with_the_contests_data(path: Path) -> None:
-    alone = validated(read(path), path.name)
-    overlay = validated(read(path, REPOSITORY / "config" / "llm_reason.yaml"), path.name)
+    alone = validated(read(path), path.name).to_record()
+    overlay = validated(read(path, REPOSITORY / "config" / "llm_reason.yaml"), path.name).to_record()
     assert overlay["dataset"]["language"] == "zh"
     assert overlay["dataset"]["corrections"] is None
     assert {**overlay, "dataset": None} == {**alone, "dataset": None}
@@ -73,7 +75,7 @@ def test_the_laptop_default_and_the_original_recipe_are_there() -> None:
 
 
 def test_the_original_recipe_carries_its_settings() -> None:
-    config = validated(read(REPOSITORY / "config" / "llama3.1-70b.yaml"))
+    config = validated(read(REPOSITORY / "config" / "llama3.1-70b.yaml")).to_record()
     train, (model,) = config["train"], config["models"].values()
     expected = {
         "quantization_bit": 4,
@@ -118,8 +120,8 @@ def test_the_original_recipe_carries_its_settings() -> None:
 
 
 def test_only_data_and_models_are_required_and_defaults_fill_the_rest() -> None:
-    complete = validated(MINIMAL)
-    for path, _ in keys(schema()):
+    complete = validated(MINIMAL).to_record()
+    for path, _ in keys():
         place: Any = complete
         for name in path:
             if path[0] == "models" and place is complete["models"]:
@@ -138,18 +140,18 @@ def test_only_data_and_models_are_required_and_defaults_fill_the_rest() -> None:
 
 
 def test_defaults_are_valid_and_of_their_own() -> None:
-    first, second = validated(MINIMAL), validated(MINIMAL)
+    first, second = validated(MINIMAL).to_record(), validated(MINIMAL).to_record()
     first["generate"]["attempts"] = 99
     first["models"]["m"]["serve"]["x"] = 1
     assert second["generate"]["attempts"] == 6
     assert second["models"]["m"]["serve"] == {}
-    assert validated(second) == second, "a completed configuration is complete"
+    assert validated(second).to_record() == second, "a completed configuration is complete"
     assert MINIMAL == {"dataset": {"train": "a", "test": "b"}, "models": {"m": {"source": "org/model"}}}
 
 
 def test_number_keys_of_yaml_become_names() -> None:
     config = changed(memory_budget_gib={3: 32, 4: 40}, models__m__serve_quantized={3: {"dtype": "bfloat16"}})
-    complete = validated(config)
+    complete = validated(config).to_record()
     assert complete["memory_budget_gib"] == {"3": 32, "4": 40}
     assert complete["models"]["m"]["serve_quantized"] == {"3": {"dtype": "bfloat16"}}
 
@@ -157,7 +159,9 @@ def test_number_keys_of_yaml_become_names() -> None:
 def test_an_exponent_without_a_point_is_a_number_nevertheless() -> None:
     read_from_file = yaml.safe_load("{learning_rate: 1e-4, num_train_epochs: 3e0, lora_target: all, lora_dropout: '1'}")
     assert read_from_file["learning_rate"] == "1e-4", "YAML 1.1"
-    complete = validated(changed(train=read_from_file, generate={"temperature": "1e-1"}, models__m__revision="12e4567"))
+    complete = validated(
+        changed(train=read_from_file, generate={"temperature": "1e-1"}, models__m__revision="12e4567")
+    ).to_record()
     assert complete["train"] == {
         "learning_rate": 1e-4,
         "num_train_epochs": 3.0,
@@ -180,7 +184,7 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
         "train": {"learning_rate": "5.0e-5"},
     }
     update_config(config, overrides)
-    complete = validated(config, overrides=overrides)
+    complete = validated(config, overrides=overrides).to_record()
     assert complete["memory_budget_gib"] == {"3": 0.5, "4": 40}
     generate = complete["generate"]
     assert (generate["attempts"], generate["temperature"], generate["seed"]) == (8, 0.1, 7)
@@ -202,28 +206,28 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
         ({"models": MINIMAL["models"]}, "dataset: missing. The questions."),
         ({"dataset": MINIMAL["dataset"]}, "models: missing."),
         (changed(dataset={"train": "a"}), "dataset.test: missing. Problems to score on"),
-        (changed(dataset=None), "dataset: None is not of type 'object'"),
-        (changed(dataset__train=["a"]), "dataset.train: ['a'] is not of type 'string'"),
-        (changed(models={}), "models: {} should be non-empty"),
-        (changed(models={"m": None}), "models.m: None is not of type 'object'"),
-        (changed(models__m=[]), "models.m: [] is not of type 'object'"),
-        (changed(models={"a/b": {"source": "x"}}), "models: 'a/b' does not match"),
-        (changed(models={"../x": {"source": "x"}}), "models: '../x' does not match"),
-        (changed(generate__attempts="six"), "generate.attempts: 'six' is not of type 'integer'"),
+        (changed(dataset=None), "dataset: None is not a mapping of keys"),
+        (changed(dataset__train=["a"]), "dataset.train: ['a'] is not a text"),
+        (changed(models={}), "models: {} must not be empty"),
+        (changed(models={"m": None}), "models.m: None is not a mapping of keys"),
+        (changed(models__m=[]), "models.m: [] is not a mapping of keys"),
+        (changed(models={"a/b": {"source": "x"}}), "models: 'a/b' is no name of a model"),
+        (changed(models={"../x": {"source": "x"}}), "models: '../x' is no name of a model"),
+        (changed(generate__attempts="six"), "generate.attempts: 'six' is not a whole number"),
         (changed(generate__attempts=0), "generate.attempts: 0 is less than the minimum of 1"),
         (changed(generate__temperature=-1), "generate.temperature: -1 is less than the minimum of 0"),
-        (changed(generate__top_p=0), "generate.top_p: 0 is less than or equal to the minimum of 0"),
+        (changed(generate__top_p=0), "generate.top_p: 0 is not greater than 0"),
         (changed(models__m__engine="vlm"), "models.m.engine: 'vlm' is not one of llamacpp, vllm, endpoint"),
         (changed(hardware="gpu"), "hardware: 'gpu' is not one of cpu, cuda"),
         (changed(strategies=["sefl"]), "strategies.sefl.method: missing, since the name is none of self, distill, "),
-        (changed(strategies=[]), "strategies: {} should be non-empty"),
-        (changed(strategies=["self", "self"]), "strategies: ['self', 'self'] is not of type 'object'"),
+        (changed(strategies=[]), "strategies: [] must not be empty"),
+        (changed(strategies=["self", "self"]), "strategies: ['self', 'self'] contains a value twice"),
         (changed(strategies__self={"repaly": 1}), "strategies.self.repaly: unknown key; did you mean 'replay'?"),
         (changed(strategies__self={"replay": 2}), "strategies.self.replay: 2 is greater than the maximum of 1"),
-        (changed(quantize__bits=[3, 3]), "quantize.bits: [3, 3] has non-unique elements"),
+        (changed(quantize__bits=[3, 3]), "quantize.bits: [3, 3] contains a value twice"),
         (changed(quantize__bits=[5]), "quantize.bits.0: 5 is not one of 2, 3, 4, 8"),
         (changed(memory_budget_gib={5: 1}), "memory_budget_gib: '5' is not one of 2, 3, 4, 8"),
-        (changed(memory_budget_gib={3: "32 GB"}), "memory_budget_gib.3: '32 GB' is not of type 'number'"),
+        (changed(memory_budget_gib={3: "32 GB"}), "memory_budget_gib.3: '32 GB' is not a number"),
         (changed(dataset__language="fr"), "dataset.language: 'fr' is not one of en, zh"),
         # contradictions
         (changed(models__m__source=None), "models.m.source: missing; engine llamacpp needs a model to serve"),
@@ -281,18 +285,18 @@ def test_a_strategy_may_start_from_a_later_round_of_one_before() -> None:
     config = validated(
         changed(strategies=["self"], ablation={"self": {"rounds": 2}, "dpo": {"start_from": "self-round2"}})
     )
-    assert config["ablation"]["dpo"]["start_from"] == "self-round2"
+    assert config.ablation["dpo"].start_from == "self-round2"
 
 
 def test_a_list_of_methods_is_short_for_strategies_without_options() -> None:
     listed = validated(changed(strategies=["self", "dpo"]))
     assert listed == validated(changed(strategies={"self": None, "dpo": {}}))
-    assert listed["strategies"]["dpo"]["method"] == "dpo"
+    assert listed.strategies["dpo"].method == "dpo"
 
 
 def test_an_ablation_takes_the_options_of_a_strategy_that_it_names_too() -> None:
     config = changed(strategies__self={"replay": 0.5}, ablation={"self": {"rounds": 3}, "dpo": None})
-    complete = validated(config)
+    complete = validated(config).to_record()
     assert complete["ablation"]["self"] == {**complete["strategies"]["self"], "rounds": 3}
     assert list(complete["ablation"]) == ["self", "dpo"]
 
@@ -334,7 +338,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(list(schema()["properties"])), JSON, max_size=5))
+@given(st.dictionaries(st.sampled_from(list(Configuration.model_fields)), JSON, max_size=5))
 def test_nothing_but_faults_comes_of_nonsense(config: dict[str, Any]) -> None:
     try:
         complete = validated(config)
@@ -342,18 +346,18 @@ def test_nothing_but_faults_comes_of_nonsense(config: dict[str, Any]) -> None:
         # told, not a traceback; a configuration that lacks what is required can only end here
         return
     assert {"dataset", "models"} <= set(config)
-    assert complete["models"]
+    assert complete.models
 
 
 def test_every_key_has_a_description() -> None:
-    missing = [".".join(path) for path, rule in keys(schema()) if not rule.get("description")]
+    missing = [".".join(path) for path, rule in keys() if not rule.description]
     assert not missing
 
 
 def test_the_readme_explains_every_key() -> None:
     text = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
     named = {word for span in re.findall(r"`([^`]+)`", text) for word in re.findall(r"\w+", span)}
-    missing = [".".join(path) for path, _ in keys(schema()) if path[-1] not in named]
+    missing = [".".join(path) for path, _ in keys() if path[-1] not in named]
     assert not missing, f"config/README.md does not explain {', '.join(missing)}"
 
 

@@ -382,7 +382,7 @@ def test_retries_of_a_further_round_go_back_to_the_answers_of_the_model_before(t
             "models": {"m": {"source": "x"}},
             "strategies": {"self": {"rounds": 2}},
         }
-    )
+    ).to_record()
     assert [source_of(complete, name).asked for name in ("self", "self-round2")] == ["base", "self"]
     row = {"id": "p", "question": 0, "prompt": "?", "expected": "B", "correct": False, "finish_reason": "stop"}
     for path, answer in (("answers", "A"), ("scores/self", "C")):

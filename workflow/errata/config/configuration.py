@@ -4,31 +4,125 @@
 tables of keys in config/README.md are generated from these classes.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-# An integer stays one: what a rule passes to a step is written as the user wrote it.
-Number = int | float
-# Keys of another program, passed through.
-Options = dict[str, Any]
-QuantizedBits = Literal[2, 3, 4, 8]
+from errata.config import scalars
+
+
+def _keep_type(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """A checked number as the user wrote it: an integer stays one, since rules write it on command lines."""
+    check(value)
+    return value
+
+
+def _refuse_repeated(items: list[Any]) -> list[Any]:
+    if len(set(items)) < len(items):
+        raise PydanticCustomError("repeated", "contains a value twice")
+    return items
+
+
+def _all_if_null(value: Any) -> Any:
+    return {} if scalars.is_null(value) else value
+
+
+def _name_strategies(value: Any) -> Any:
+    """Strategies by name, each with its options; a list contains names alone."""
+    if isinstance(value, list):
+        if not all(isinstance(name, str) for name in value):
+            raise PydanticCustomError("not_names", "is neither names with options nor a list of names")
+        return {str(name): {} for name in _refuse_repeated(value)}
+    if isinstance(value, dict):
+        return {name: {} if scalars.is_null(options) else options for name, options in value.items()}
+    return value
+
+
+_INTEGER = BeforeValidator(scalars.read_integer)
+Integer = Annotated[int, _INTEGER]
+Natural = Annotated[int, Field(ge=0), _INTEGER]
+Count = Annotated[int, Field(ge=1), _INTEGER]
+NotNegative = Annotated[float, Field(ge=0), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
+Positive = Annotated[float, Field(gt=0), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
+Share = Annotated[float, Field(ge=0, le=1), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
+# Sampling from none of the probability is impossible.
+Nucleus = Annotated[float, Field(gt=0, le=1), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
+Switch = Annotated[bool, BeforeValidator(scalars.read_switch)]
+# Keys of other programs, passed on.
+TrainerOptions = Annotated[dict[str, Any], BeforeValidator(scalars.read_trainer_options)]
+EngineOptions = Annotated[dict[str, Any], BeforeValidator(scalars.read_options)]
+QuantizedBits = Annotated[Literal[2, 3, 4, 8], _INTEGER]
 # As keys: JSON has no others than texts.
 Bits = Literal["2", "3", "4", "8"]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Section(BaseModel):
-    """A section of the configuration: unknown keys are refused, nothing is converted, nothing changes later."""
+    """A section of the configuration: unknown keys are refused, nothing is converted, nothing changes later.
+
+    Its keys keep the user's order, followed by the defaults, since Snakemake compares what is made of them as text.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    _first_defaults: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_order(cls, value: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(value, dict):
+            return check(value)
+        given = {name: None if scalars.is_null(item) else item for name, item in value.items()}
+        section = check(given)
+        values = dict(section.__dict__)
+        section.__dict__.clear()
+        section.__dict__.update({name: values[name] for name in [*given, *cls._first_defaults, *values]})
+        return section
+
+    def to_record(self) -> dict[str, Any]:
+        """The section as JSON has it, defaults included."""
+        return {name: _to_record(value) for name, value in self.__dict__.items()}
+
+
+def _to_record(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.to_record()
+    if isinstance(value, dict):
+        return {name: _to_record(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_to_record(item) for item in value]
+    return value
+
+
+def sections_in(annotation: Any) -> Iterator[type[Section]]:
+    """The kinds of section that a key's type contains: at most one in this configuration."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from sections_in(inner)
 
 
 class Take(Section):
     """Use only the first so many problems of a split; the report says so."""
 
-    train: int | None = Field(default=None, ge=1, description="Problems of train.")
-    test: int | None = Field(default=None, ge=1, description="Problems of test.")
+    train: Count | None = Field(default=None, description="Problems of train.")
+    test: Count | None = Field(default=None, description="Problems of test.")
+
+    def to_record(self) -> dict[str, Any]:
+        """Only the splits that are cut."""
+        return {name: value for name, value in super().to_record().items() if value is not None}
 
 
 class Dataset(Section):
@@ -44,12 +138,11 @@ class Dataset(Section):
         default="step-by-step",
         description="What the model is told to do: reason step-by-step, or explain in one short sentence.",
     )
-    take: Take = Field(
+    take: Annotated[Take, BeforeValidator(_all_if_null)] = Field(
         default_factory=Take, description="Use only the first so many problems of a split; the report says so."
     )
-    folds: int | None = Field(
+    folds: Annotated[int, Field(ge=2), _INTEGER] | None = Field(
         default=None,
-        ge=2,
         description="Score every labelled question of train too, by models trained without its fold: so many trainings more.",
     )
 
@@ -90,30 +183,30 @@ class Model(Section):
         default=None, description="The model's name on the endpoint, where it is not the key."
     )
     api_key_env: str = Field(default="OPENAI_API_KEY", description="Environment variable with the endpoint's key.")
-    port: int | None = Field(
-        default=None, ge=1, le=65535, description="A fixed port on loopback; a free one otherwise."
+    port: Annotated[int, Field(ge=1, le=65535), _INTEGER] | None = Field(
+        default=None, description="A fixed port on loopback; a free one otherwise."
     )
-    ready_timeout: Number = Field(
-        default=1800, gt=0, description="Seconds until a started server must have given a completion."
+    ready_timeout: Positive = Field(
+        default=1800, description="Seconds until a started server must have given a completion."
     )
-    request_timeout: Number = Field(
-        default=600, gt=0, description="Seconds for one completion, after which it is asked for anew."
+    request_timeout: Positive = Field(
+        default=600, description="Seconds for one completion, after which it is asked for anew."
     )
-    restarts: int = Field(
-        default=2, ge=0, description="How often a server that breaks down within a step is started anew."
+    restarts: Natural = Field(
+        default=2, description="How often a server that breaks down within a step is started anew."
     )
-    trust_remote_code: bool = Field(
+    trust_remote_code: Switch = Field(
         default=False,
         description="Run code that comes with the model. Leave it off unless the model needs it and you read that code.",
     )
-    serve: Options = Field(
+    serve: EngineOptions = Field(
         default_factory=dict,
         description="Engine options for the base model: vLLM's flags, or llama.cpp's context, parallel, threads and cache.",
     )
-    serve_tuned: Options | None = Field(
+    serve_tuned: EngineOptions | None = Field(
         default=None, description="Engine options for the tuned checkpoint; those of serve where it is left out."
     )
-    serve_quantized: dict[Bits, Options] = Field(
+    serve_quantized: dict[Bits, EngineOptions] = Field(
         default_factory=dict,
         description="Engine options for quantized checkpoints, by bits: {3: {...}, 4: {...}}; those of serve_tuned where left out.",
     )
@@ -132,79 +225,71 @@ class StrategySettings(Section):
         default=None,
         description="The model of distill that is told the answers, out of models or baselines; the model itself otherwise.",
     )
-    keep: int | None = Field(
+    keep: Count | None = Field(
         default=None,
-        ge=1,
         description="Different completions of a question that are trained on at most; generate.keep otherwise.",
     )
-    replay: Number = Field(
+    replay: Share = Field(
         default=0,
-        ge=0,
-        le=1,
         description="Share of the first-right questions that is trained on too, against forgetting.",
     )
-    pairs: int = Field(default=1, ge=1, description="Pairs of a question at most, for dpo.")
+    pairs: Count = Field(default=1, description="Pairs of a question at most, for dpo.")
     start_from: str | None = Field(
         default=None, description="The strategy whose tuned model is trained on; the base otherwise."
     )
-    train: Options = Field(
+    train: TrainerOptions = Field(
         default_factory=dict, description="LLaMA-Factory's keys for this strategy, laid over those of train."
     )
-    rounds: int = Field(
+    rounds: Count = Field(
         default=1,
-        ge=1,
         description="How often answer, retry and train are repeated with what the round before has made.",
     )
+
+
+NamedStrategies = Annotated[dict[str, StrategySettings], BeforeValidator(_name_strategies)]
 
 
 class Generate(Section):
     """Asking the model."""
 
-    max_tokens: int = Field(
-        default=1024, ge=1, description="Limit of a completion; a truncated one counts as unreadable."
-    )
-    temperature: Number = Field(default=0.0, ge=0, description="Of first answers and scores; 0 is greedy.")
-    retry_temperature: Number | list[Number] = Field(
+    max_tokens: Count = Field(default=1024, description="Limit of a completion; a truncated one counts as unreadable.")
+    temperature: NotNegative = Field(default=0.0, description="Of first answers and scores; 0 is greedy.")
+    retry_temperature: NotNegative | Annotated[list[NotNegative], Field(min_length=1)] = Field(
         default=0.8,
-        ge=0,
-        min_length=1,
         description="Of the further attempts at first-wrong questions; a list gives one an attempt, the last for all others.",
     )
-    top_p: Number = Field(default=0.95, gt=0, le=1, description="Nucleus sampling of the further attempts.")
-    attempts: int = Field(default=6, ge=1, description="How often a first-wrong question is asked again at most.")
-    keep: int = Field(
+    top_p: Nucleus = Field(default=0.95, description="Nucleus sampling of the further attempts.")
+    attempts: Count = Field(default=6, description="How often a first-wrong question is asked again at most.")
+    keep: Count = Field(
         default=1,
-        ge=1,
         description="How many different right completions of a first-wrong question are wanted; asking goes on until then.",
     )
-    hedging: Number = Field(
+    hedging: NotNegative = Field(
         default=0.1,
-        ge=0,
         description="Share of the tokens that attempts side by side may waste where the server would idle; 0 is none.",
     )
-    token_budget: int | None = Field(
+    token_budget: Count | None = Field(
         default=None,
-        ge=1,
         description="Tokens of completions that the retry may spend in all; the hardest questions stay undone.",
     )
-    time_budget: Number | None = Field(default=None, gt=0, description="Minutes that the retry may ask in all.")
-    concurrency: int = Field(default=16, ge=1, description="Requests under way at once.")
-    shards: int = Field(
-        default=1, ge=1, description="In how many jobs the questions are asked, each with a server of its own."
+    time_budget: Positive | None = Field(default=None, description="Minutes that the retry may ask in all.")
+    concurrency: Count = Field(default=16, description="Requests under way at once.")
+    shards: Count = Field(
+        default=1, description="In how many jobs the questions are asked, each with a server of its own."
     )
-    seed: int = Field(default=1, description="Each request's seed is derived from it.")
+    seed: Integer = Field(default=1, description="Each request's seed is derived from it.")
 
 
 class Score(Section):
     """Decoding of scores beside the greedy completion, or that of generate.temperature."""
 
-    majority: list[Annotated[int, Field(ge=1)]] = Field(
+    majority: Annotated[list[Count], AfterValidator(_refuse_repeated)] = Field(
         default_factory=list,
         description="Each number k makes a variant {variant}+majk of every variant: the majority of k sampled completions.",
     )
-    samples: int = Field(default=8, ge=1, description="Completions that are sampled of a question.")
-    temperature: Number = Field(default=0.7, gt=0, description="Of these samples.")
-    top_p: Number = Field(default=0.95, gt=0, le=1, description="Nucleus sampling of these samples.")
+    samples: Count = Field(default=8, description="Completions that are sampled of a question.")
+    temperature: Positive = Field(default=0.7, description="Of these samples.")
+    top_p: Nucleus = Field(default=0.95, description="Nucleus sampling of these samples.")
 
 
 class Distributed(Section):
@@ -213,20 +298,18 @@ class Distributed(Section):
     strategy: Literal["ddp", "zero2", "zero3", "fsdp"] = Field(
         default="ddp", description="How the processes of a training share it."
     )
-    processes: int | None = Field(
+    processes: Count | None = Field(
         default=None, ge=1, description="Trainer processes a node; one for each GPU of the job otherwise."
     )
-    continuations: int = Field(
-        default=20, ge=0, description="How often a training may go on in a next job when the time of its job ends."
+    continuations: Natural = Field(
+        default=20, description="How often a training may go on in a next job when the time of its job ends."
     )
-    grace: Number = Field(
+    grace: NotNegative = Field(
         default=25,
-        ge=0,
         description="Seconds that a training takes for its step and a checkpoint when it is told to end.",
     )
-    margin: Number | None = Field(
+    margin: NotNegative | None = Field(
         default=None,
-        ge=0,
         description="Seconds before the end of its Slurm job at which it saves a checkpoint and goes on in the next.",
     )
 
@@ -234,23 +317,25 @@ class Distributed(Section):
 class Quantize(Section):
     """GPTQ."""
 
-    bits: list[QuantizedBits] = Field(
+    bits: Annotated[list[QuantizedBits], Field(min_length=1), AfterValidator(_refuse_repeated)] = Field(
         default_factory=lambda: list[QuantizedBits]([3, 4]),
-        min_length=1,
         description="One checkpoint is made for each.",
     )
-    group_size: int = Field(default=128, ge=1, description="Weights that share a scale; must divide the layers' sizes.")
+    group_size: Count = Field(default=128, description="Weights that share a scale; must divide the layers' sizes.")
     calibration: Literal["completions", "prompts"] = Field(
         default="completions",
         description="What the quantizer sees: the model's own right completions, or bare prompts as in the original.",
     )
-    samples: int = Field(default=1024, ge=1, description="Texts at most.")
-    max_length: int = Field(default=2048, ge=8, description="Tokens of a text at most.")
-    seed: int = Field(default=1, description="Of the choice of texts.")
+    samples: Count = Field(default=1024, description="Texts at most.")
+    max_length: Annotated[int, Field(ge=8), _INTEGER] = Field(default=2048, description="Tokens of a text at most.")
+    seed: Integer = Field(default=1, description="Of the choice of texts.")
 
 
 class Configuration(Section):
     """A whole configuration, validated and completed with defaults."""
+
+    # where they always were in the text that Snakemake compares
+    _first_defaults: ClassVar[tuple[str, ...]] = ("strategies", "ablation")
 
     dataset: Dataset = Field(description="The questions.")
     prompts: Prompts = Field(
@@ -262,12 +347,11 @@ class Configuration(Section):
         default_factory=dict, description="Models that are only scored, for target `baselines`; as in models."
     )
     hardware: Literal["cpu", "cuda"] = Field(default="cpu", description="Which locked environments are built.")
-    strategies: dict[str, StrategySettings] = Field(
+    strategies: Annotated[NamedStrategies, Field(min_length=1)] = Field(
         default_factory=lambda: {"self": StrategySettings()},
-        min_length=1,
         description="How training data is made, by a name of your choice; a list of methods does too.",
     )
-    ablation: dict[str, StrategySettings] = Field(
+    ablation: NamedStrategies = Field(
         default_factory=lambda: {name: StrategySettings() for name in ("self", "distill", "reflect", "dpo")},
         description="Further strategies that target `ablation` compares with those, as in strategies.",
     )
@@ -276,16 +360,16 @@ class Configuration(Section):
         default_factory=Score,
         description="Decoding of scores beside the greedy completion, or that of generate.temperature.",
     )
-    train: Options = Field(
+    train: TrainerOptions = Field(
         default_factory=dict,
         description="LLaMA-Factory's own keys, passed through over the defaults of QLoRA (see config/README.md).",
     )
     distributed: Distributed = Field(
         default_factory=Distributed, description="Training on several GPUs, and in several jobs."
     )
-    export: Options = Field(default_factory=dict, description="LLaMA-Factory's keys for merging the adapter.")
+    export: TrainerOptions = Field(default_factory=dict, description="LLaMA-Factory's keys for merging the adapter.")
     quantize: Quantize = Field(default_factory=Quantize, description="GPTQ.")
-    memory_budget_gib: dict[Bits, Annotated[Number, Field(gt=0)]] = Field(
+    memory_budget_gib: dict[Bits, Positive] = Field(
         default_factory=dict,
         description="Memory limits that the quantized checkpoints are held against, in GiB by bits: {3: 32, 4: 40}.",
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from errata.config.configuration import Configuration
 from errata.config.sources import trained_here
 from errata.config.variants import BASE, _of_fold
 
@@ -85,8 +86,9 @@ class Strategies(Mapping[str, Strategy]):
         self._all = {**whole, **{strategy.name: strategy for strategy in without}}
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Self:
-        """Those of a validated configuration."""
+    def of(cls, configuration: Configuration | Mapping[str, Any]) -> Self:
+        """Those of a configuration, or of its record."""
+        config = configuration.to_record() if isinstance(configuration, Configuration) else configuration
         full, more = config["strategies"], config["ablation"]
         named = {}
         for name, settings in {**more, **full}.items():

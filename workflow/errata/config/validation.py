@@ -1,96 +1,144 @@
-"""The configuration: checked against its schema, with every fault at once, and completed with defaults."""
+"""The configuration: checked with all faults at once, and completed with defaults."""
 
-import copy
 import difflib
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
-import jsonschema
-import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from errata.config import strategies
+from errata.config import scalars, strategies
+from errata.config.configuration import Configuration, Section, StrategySettings, sections_in
 from errata.config.trainer_keys import setting_faults
 from errata.core.errors import Faults
-from errata.core.places import SCHEMAS
 
-# Sections of strategies by name, of which a list of names does too.
 _STRATEGIES = ("strategies", "ablation")
-# Sections without free text: `1e-4` is a number there. YAML 1.1, which Snakemake reads, takes it for a string.
-_NUMERIC_SECTIONS = ("generate", "score", "train", "export", "quantize", "memory_budget_gib", *_STRATEGIES)
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
-_WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None}
-SCHEMA = SCHEMAS / "config.schema.yaml"
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the configuration."""
-    loaded: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    return loaded
 
 
 def validated(
-    config: dict[str, Any], name: str = "configuration", overrides: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """A completed copy of a configuration; YAML's number keys (`3: 32`) become strings, as in JSON.
+    config: Mapping[str, Any], name: str = "configuration", overrides: Mapping[str, Any] | None = None
+) -> Configuration:
+    """A checked and completed configuration; YAML's number keys (`3: 32`) become strings, as in JSON.
 
     Args:
         config: as read from YAML.
         name: what the error message calls it, best the path of the file.
-        overrides: what came by `--config`. Snakemake reads numbers within it as strings, and keeps a number key of the
-            file (`3: 32`) beside the one laid over it, so it is laid over the file again here.
+        overrides: what came by `--config`. Snakemake reads what is within as strings, so it is laid over the file again
+            here, marked as what a key's type decides about.
 
     Raises:
         Faults: unknown or missing keys, wrong types and values, contradictions.
     """
-    rules = schema()
-    given = _laid_over(_string_keys(copy.deepcopy(config)), _typed(_string_keys(dict(overrides or {}))))
-    given |= {name: _with_exponents(given[name]) for name in _NUMERIC_SECTIONS if name in given}
-    for section in _STRATEGIES:
-        given[section] = _named(given.get(section, rules["properties"][section]["default"]))
-    more = copy.deepcopy(given["ablation"])
-    complete: dict[str, Any] = _with_defaults(given, rules)
-    validator = jsonschema.Draft202012Validator(rules)
-    errors = sorted(validator.iter_errors(complete), key=lambda error: [str(part) for part in error.absolute_path])
-    faults = [fault for error in errors for fault in _explained(error)]
-    if not faults:
-        for both in complete["ablation"].keys() & complete["strategies"].keys():
-            # the same strategy, with what is said of it there
-            complete["ablation"][both] = {**complete["strategies"][both], **more[both]}
-        for section in _STRATEGIES:
-            _methods(complete[section])
-        faults = list(_contradictions(complete))
+    given = _lay_over(_text_keys(config), scalars.mark(_text_keys(overrides or {})))
+    faults: list[str] = []
+    try:
+        configuration = _complete(Configuration.model_validate(given))
+        faults += _contradictions(configuration.to_record())
+    except ValidationError as error:
+        errors = sorted(error.errors(include_url=False), key=lambda each: [str(part) for part in each["loc"]])
+        faults += [_explain(each, given) for each in errors]
     if faults:
         raise Faults(name, faults, "config/README.md explains every key.")
-    return complete
+    return configuration
 
 
-def _explained(error: jsonschema.ValidationError) -> Iterator[str]:
-    """A schema error in words that name the key."""
-    path = ".".join(str(part) for part in error.absolute_path)
-    prefix = f"{path}." if path else ""
-    rules = cast(dict[str, Any], error.schema)
-    wanted = cast(Any, error.validator_value)
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = rules.get("properties", {})
-        for key in sorted(set(error.instance) - set(known)):
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-            yield f"{prefix}{key}: unknown key; {hint}"
-    elif error.validator == "required" and isinstance(error.instance, dict):
-        for key in wanted:
-            if key not in error.instance:
-                about = rules["properties"][key].get("description", "")
-                yield f"{prefix}{key}: missing. {about}".rstrip()
-    elif error.validator == "enum":
-        allowed = ", ".join(str(value) for value in wanted if value is not None)
-        yield f"{path or 'key'}: {error.instance!r} is not one of {allowed}"
-    else:
-        yield f"{path or 'the file'}: {error.message}"
+def _complete(configuration: Configuration) -> Configuration:
+    """Fill in what follows from other keys: the method where a strategy's name is one, and for a strategy of the
+    ablation that `strategies` has too, what is said of it there."""
+    ablation = {
+        name: configuration.strategies[name].model_copy(update=_given(settings))
+        if name in configuration.strategies
+        else settings
+        for name, settings in configuration.ablation.items()
+    }
+    sections = {"strategies": configuration.strategies, "ablation": ablation}
+    return configuration.model_copy(update={section: _with_methods(named) for section, named in sections.items()})
+
+
+def _given(settings: StrategySettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def _with_methods(named: dict[str, StrategySettings]) -> dict[str, StrategySettings]:
+    return {
+        name: settings.model_copy(update={"method": name})
+        if settings.method is None and name in strategies.METHODS
+        else settings
+        for name, settings in named.items()
+    }
+
+
+# Errors of pydantic in words. `{value}` is what the user wrote, the rest is the error's context.
+_WORDS = {
+    "string_type": "{value!r} is not a text",
+    "int_type": "{value!r} is not a whole number",
+    "float_type": "{value!r} is not a number",
+    "bool_type": "{value!r} is not true or false",
+    "list_type": "{value!r} is not a list",
+    "dict_type": "{value!r} is not a mapping of keys",
+    "model_type": "{value!r} is not a mapping of keys",
+    "literal_error": "{value!r} is not one of {allowed}",
+    "greater_than_equal": "{value!r} is less than the minimum of {ge}",
+    "greater_than": "{value!r} is not greater than {gt}",
+    "less_than_equal": "{value!r} is greater than the maximum of {le}",
+    "too_short": "{value!r} must not be empty",
+    "string_pattern_mismatch": (
+        "{value!r} is no name of a model: letters, digits, -, _ and . are allowed, and the first is a letter or a digit"
+    ),
+}
+
+
+def _explain(error: ErrorDetails, given: Any) -> str:
+    """An error in words that name the key."""
+    path = _path(error["loc"], given)
+    value, kind = error["input"], error["type"]
+    *above, last = [*map(str, path)] or [""]
+    where = ".".join(map(str, path)) or "the file"
+    if kind == "extra_forbidden":
+        keys = list(_section_at(above).model_fields)
+        close = difflib.get_close_matches(last, keys, n=1)
+        return f"{where}: unknown key; " + (f"did you mean {close[0]!r}?" if close else f"there are {', '.join(keys)}")
+    if kind == "missing":
+        return f"{where}: missing. {_section_at(above).model_fields[last].description or ''}".rstrip()
+    if kind not in _WORDS:
+        return f"{where}: {value!r} {error['msg']}"
+    context = error.get("ctx", {})
+    allowed = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
+    return f"{where}: " + _WORDS[kind].format(
+        value=value, allowed=allowed, **{name: f"{limit:g}" for name, limit in context.items() if name in _LIMITS}
+    )
+
+
+_LIMITS = {"ge", "gt", "le"}
+
+
+def _path(loc: tuple[int | str, ...], given: Any) -> list[int | str]:
+    """Where an error is in what was given. pydantic adds which member of a union it tried, and marks errors of keys."""
+    path: list[int | str] = []
+    for part in loc:
+        if isinstance(given, dict):
+            if part == "[key]":
+                continue
+            given = given.get(part)
+        elif isinstance(given, list) and isinstance(part, int) and part < len(given):
+            given = given[part]
+        else:
+            continue
+        path.append(part)
+    return path[:-1] if loc and loc[-1] == "[key]" else path
+
+
+def _section_at(path: list[str]) -> type[Section]:
+    """The section that a path of keys and names leads to."""
+    section: type[Section] = Configuration
+    for part in path:
+        if part in section.model_fields:
+            section = next(sections_in(section.model_fields[part].annotation), section)
+    return section
 
 
 def _contradictions(config: dict[str, Any]) -> Iterator[str]:
-    """What the schema cannot say."""
+    """What a single key's type cannot say."""
     yield from strategies.contradictions(config)
     for name in config["baselines"].keys() & config["models"].keys():
         yield f"baselines.{name}: models has one of this name; every model is scored there anyway"
@@ -124,71 +172,19 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
         yield f"memory_budget_gib.{unused}: quantize.bits has no {unused}"
 
 
-def _named(value: Any) -> Any:
-    """Strategies by name, each with its options; a list holds names alone."""
-    if isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value):
-        return {name: {} for name in value}
-    if isinstance(value, dict):
-        return {name: {} if settings is None else settings for name, settings in value.items()}
-    return value
-
-
-def _methods(named: dict[str, dict[str, Any]]) -> None:
-    """Fill in the method where a strategy's name is one."""
-    for name, settings in named.items():
-        if settings["method"] is None and name in strategies.METHODS:
-            settings["method"] = name
-
-
-def _with_defaults(value: Any, rules: dict[str, Any]) -> Any:
-    """Fill in what the schema gives a default for, at every depth."""
-    if not isinstance(value, dict):
-        return value
-    for name, rule in rules.get("properties", {}).items():
-        if name not in value and "default" in rule:
-            value[name] = copy.deepcopy(rule["default"])
-        if name in value:
-            value[name] = _with_defaults(value[name], rule)
-    others = rules.get("additionalProperties")
-    if isinstance(others, dict):
-        for name in value:
-            if name not in rules.get("properties", {}):
-                value[name] = _with_defaults(value[name], others)
-    return value
-
-
-def _laid_over(below: Any, above: Any) -> Any:
+def _lay_over(below: Any, above: Any) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    return {**below, **{name: _laid_over(below.get(name), value) for name, value in above.items()}}
+    return {**below, **{name: _lay_over(below.get(name), value) for name, value in above.items()}}
 
 
-def _with_exponents(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _with_exponents(item) for name, item in value.items()}
-    if isinstance(value, str) and "e" in value.lower() and _NUMBER.fullmatch(value):
-        return float(value)
-    return value
-
-
-def _typed(value: Any) -> Any:
-    """Numbers, booleans and null out of the strings that Snakemake makes of them."""
-    if isinstance(value, dict):
-        return {name: _typed(item) for name, item in value.items()}
+def _text_keys(value: Any) -> Any:
+    """Keys as texts. `3` and `"3"` become one: Snakemake keeps that of a file beside that of `--config`."""
+    if isinstance(value, Mapping):
+        texts: dict[str, Any] = {}
+        for name, item in value.items():
+            texts[str(name)] = _lay_over(texts.get(str(name)), _text_keys(item))
+        return texts
     if isinstance(value, list):
-        return [_typed(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    if value in _WORDS:
-        return _WORDS[value]
-    if _NUMBER.fullmatch(value):
-        return int(value) if value.lstrip("+-").isdecimal() else float(value)
-    return value
-
-
-def _string_keys(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _string_keys(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_string_keys(item) for item in value]
+        return [_text_keys(item) for item in value]
     return value

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from errata.config.configuration import Configuration
 from errata.config.sources import own_source
 from errata.config.strategies import Strategies, Strategy
 from errata.config.variants import BASE, Variant
@@ -51,8 +52,9 @@ class Plan:
         shards: in how many jobs the questions are asked, each with a server of its own.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = config
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        config = self.config = configuration.to_record()
         self.models: Mapping[str, Mapping[str, Any]] = config["models"]
         self.settings: Mapping[str, Mapping[str, Any]] = {**self.models, **config["baselines"]}
         self.trained = [model for model in self.models if self.settings[model]["source"]]
