@@ -16,7 +16,7 @@ from steps import wait_for
 from errata.core.errors import UserError
 from errata.core.processes import descendants
 from errata.core.slurm_job import MARK
-from errata.training import distributed, train
+from errata.training import distributed, llamafactory, train
 from errata.training.distributed import World
 from errata.training.job_time import Deadline
 from errata.training.train import Launch
@@ -149,7 +149,7 @@ class When(Deadline):
         super().__init__(float("inf"), 0)
         object.__setattr__(self, "condition", condition)
 
-    def due(self, now: float, pace: float = 0.0) -> bool:  # noqa: ARG002
+    def is_due(self, now: float, step_seconds: float = 0.0) -> bool:  # noqa: ARG002
         return bool(self.condition())  # type: ignore[attr-defined]
 
 
@@ -164,8 +164,8 @@ def test_two_processes_go_on_in_the_next_job_and_after_sigterm(
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     monkeypatch.setenv(MARK, "1")
-    training, world = new("two"), World(each=2, chosen=True)
-    configuration = train.configure(
+    training, world = new("two"), World(per_node=2, configured=True)
+    configuration = llamafactory.configure(
         # processes that load data get Slurm's SIGTERM as well
         {**SETTINGS, "dataloader_num_workers": 1},
         base=training.base,

@@ -1,7 +1,7 @@
-import json
+"""The processes of a training: how many, how they are started, and how they meet."""
+
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from errata.config.validation import validated
 from errata.core.errors import Faults, UserError
 from errata.core.slurm_job import MARK
-from errata.training import distributed, trainer, work_folder
+from errata.training import distributed
 from errata.training.distributed import World
 
 # A user's own job, and one that this workflow submitted.
@@ -25,7 +25,7 @@ def option(command: list[str], name: str) -> str:
 
 def test_one_process_for_each_gpu_of_all_nodes() -> None:
     assert distributed.world({}, None, 0) == World()
-    assert distributed.world({}, None, 8) == World(each=8, gpus=8)
+    assert distributed.world({}, None, 8) == World(per_node=8, gpus=8)
     assert distributed.world({}, 2, 0).processes == 2
     # a step of one node within a job of two
     assert distributed.world(JOB, None, 8).processes == 16
@@ -39,20 +39,20 @@ def test_one_process_for_each_gpu_of_all_nodes() -> None:
 
 
 def test_a_process_alone_needs_no_launcher_unless_it_sees_more_gpus_than_it_uses() -> None:
-    assert distributed.command(World(), {})[1:] == ["-m", "errata.training.trainer", "train.yaml"]
+    assert distributed.command(World(), {})[1:] == ["-m", "errata.training.trainer_process", "train.yaml"]
     assert not distributed.environment("zero3", World(), on_cpu=False)
     assert distributed.settings("zero3", {}, World(), on_cpu=True) == {}
     assert option(distributed.command(World(gpus=2), {}), "--nproc-per-node") == "1"
 
 
 def test_one_node_meets_on_loopback_at_a_port_that_the_kernel_chooses() -> None:
-    command = distributed.command(World(each=2), {})
+    command = distributed.command(World(per_node=2), {})
     assert command[1:3] == ["-m", "torch.distributed.run"]
     assert option(command, "--rdzv-endpoint") == "127.0.0.1:0"
     assert option(command, "--nproc-per-node") == "2"
-    # the workers are not to be killed for a signal that all processes get
+    # torchrun must not kill its workers for a signal that all processes get
     assert "SIGTERM" not in option(command, "--signals-to-handle")
-    assert command[-3:] == ["-m", "errata.training.trainer", "train.yaml"]
+    assert command[-3:] == ["-m", "errata.training.trainer_process", "train.yaml"]
 
 
 def test_several_nodes_meet_at_the_first_one() -> None:
@@ -77,7 +77,7 @@ def test_jobs_meet_at_different_ports(job: int, later: int) -> None:
 
 @pytest.fixture
 def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A scontrol that says what stands in files beside it."""
+    """A scontrol that prints the files beside it."""
     path = tmp_path / "scontrol"
     path.write_text('#!/bin/sh\ncat "$(dirname "$0")/$2"\n')
     path.chmod(0o755)
@@ -107,24 +107,24 @@ def test_first_node_by_its_name_else_by_the_address_that_slurm_has(
         distributed.node_address("x")
 
 
-def test_what_the_trainer_is_told() -> None:
-    assert distributed.settings("ddp", {}, World(each=2), on_cpu=True) == {"ddp_backend": "gloo"}
-    assert distributed.settings("ddp", {}, World(each=2), on_cpu=False) == {}
+def test_settings_of_each_strategy() -> None:
+    assert distributed.settings("ddp", {}, World(per_node=2), on_cpu=True) == {"ddp_backend": "gloo"}
+    assert distributed.settings("ddp", {}, World(per_node=2), on_cpu=False) == {}
     assert distributed.settings("ddp", {}, World(nodes=2), on_cpu=False) == {"data_shared_file_system": True}
     for stage in (2, 3):
-        zero = distributed.settings(f"zero{stage}", {}, World(each=8), on_cpu=False)["deepspeed"]
+        zero = distributed.settings(f"zero{stage}", {}, World(per_node=8), on_cpu=False)["deepspeed"]
         assert zero["zero_optimization"]["stage"] == stage
-        # what the trainer's own settings decide
+        # the trainer's own settings decide these
         batch = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
         assert {zero[key] for key in (*batch, "gradient_clipping")} == {"auto"}
         assert zero["bf16"]["enabled"] == zero["fp16"]["enabled"] == "auto"
     # without it every checkpoint would lack the adapter
     assert zero["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
-    assert distributed.settings("fsdp", {}, World(each=8), on_cpu=False)["fsdp"] == "full_shard auto_wrap"
-    assert distributed.settings("zero3", {"deepspeed": {"a": 1}}, World(each=8), on_cpu=False) == {}
-    assert distributed.environment("fsdp", World(each=2), on_cpu=False)["ACCELERATE_USE_FSDP"] == "true"
+    assert distributed.settings("fsdp", {}, World(per_node=8), on_cpu=False)["fsdp"] == "full_shard auto_wrap"
+    assert distributed.settings("zero3", {"deepspeed": {"a": 1}}, World(per_node=8), on_cpu=False) == {}
+    assert distributed.environment("fsdp", World(per_node=2), on_cpu=False)["ACCELERATE_USE_FSDP"] == "true"
     with pytest.raises(UserError, match="fsdp needs GPUs"):
-        distributed.settings("fsdp", {}, World(each=2), on_cpu=True)
+        distributed.settings("fsdp", {}, World(per_node=2), on_cpu=True)
 
 
 @pytest.mark.parametrize(
@@ -158,18 +158,18 @@ def test_sharding_needs_gpus() -> None:
         validated({**config, "distributed": {"strategy": "zero2"}})
 
 
-def test_the_first_worker_to_fail_has_the_last_word(tmp_path: Path) -> None:
+def test_the_first_worker_to_fail_gives_the_reason(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("start\n[rank1]: Traceback\n[rank0]: other\n[rank1]: ValueError: why\nChildFailedError: no reason\n")
-    assert distributed.last_words(log) == "Traceback\nValueError: why"
+    assert distributed.failure_excerpt(log) == "Traceback\nValueError: why"
     log.write_text("ValueError: alone\n")
-    assert distributed.last_words(log) == "ValueError: alone"
+    assert distributed.failure_excerpt(log) == "ValueError: alone"
     # before the processes know their ranks
     report = (
         "Traceback (most recent call last):\n  raise ChildFailedError(\nerrors.ChildFailedError: \n====\n[0]: why not\n"
     )
     log.write_text(f"Traceback (most recent call last):\nValueError: no bf16\n{report}")
-    assert distributed.last_words(log) == "Traceback (most recent call last):\nValueError: no bf16"
+    assert distributed.failure_excerpt(log) == "Traceback (most recent call last):\nValueError: no bf16"
 
 
 @pytest.mark.parametrize(
@@ -191,55 +191,3 @@ def test_a_base_that_fsdp_would_fail_on_is_refused_before_it_is_loaded(
     else:
         distributed.check_base(strategy, configuration, World(1, 2, 2), dtype)
     distributed.check_base(strategy, configuration, World(1, 1, 1), dtype)
-
-
-class Others:
-    """The other processes of a training, of which one may want to stop."""
-
-    count = 2
-
-    def __init__(self, stopping: bool = False) -> None:
-        self.stopping = stopping
-
-    def any(self, flag: bool) -> bool:
-        return flag or self.stopping
-
-    def wait(self) -> None:
-        pass
-
-
-def step(guard: trainer.Guard, work: Path, number: int) -> SimpleNamespace:
-    """What the trainer does at the end of a step that it would not save at."""
-    control = SimpleNamespace(should_save=False, should_log=False, should_evaluate=True)
-    state = SimpleNamespace(global_step=number, max_steps=5, is_world_process_zero=True)
-    arguments = SimpleNamespace(output_dir=str(work))
-    guard.on_step_end(arguments, state, control)
-    if control.should_save:
-        point = work / f"checkpoint-{number}"
-        point.mkdir()
-        (point / "trainer_state.json").write_text(json.dumps({"global_step": number}))
-        guard.on_save(arguments, state, control)
-    return control
-
-
-@pytest.mark.parametrize("how", ["file", "other process"])
-def test_guard_stops_all_processes_at_the_end_of_a_step(tmp_path: Path, how: str) -> None:
-    others = Others()
-    guard = trainer.Guard(tmp_path, others)
-    assert step(guard, tmp_path, 1).should_evaluate, "nobody wants to stop"
-    if how == "file":
-        (tmp_path / work_folder.STOP).touch()
-    else:
-        others.stopping = True
-    with pytest.raises(SystemExit) as ended:
-        step(guard, tmp_path, 2)
-    assert ended.value.code == 0
-    assert work_folder.stopped_at(tmp_path) == (2, 5)
-    newest = work_folder.newest_checkpoint(tmp_path)
-    assert newest is not None
-    assert work_folder.processes_of(newest) == 2
-
-
-def test_guard_lets_the_last_step_finish(tmp_path: Path) -> None:
-    (tmp_path / work_folder.STOP).touch()
-    assert not step(trainer.Guard(tmp_path, Others()), tmp_path, 5).should_save

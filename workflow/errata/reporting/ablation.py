@@ -13,7 +13,7 @@ from errata.core.files import read_json, write_text
 from errata.core.wording import duration
 from errata.reporting.leaderboard import Comparison, Row, collect, compare
 from errata.reporting.tables import DASH, JUDGED, accuracy, difference, markdown, number, read_config, write_csv
-from errata.training.runs import RUNS, Runs, Spent
+from errata.training.runs import RUNS_FILE, RunHistory, TrainingTime
 
 SELF = "self"
 COLUMNS = {
@@ -237,12 +237,12 @@ def _made_once(folder: Path, strategies: Strategies, name: str) -> Made:
     )
 
 
-def _trained(adapter: Path) -> Spent | None:
+def _trained(adapter: Path) -> TrainingTime | None:
     """The seconds of one training; None where they are not known at all."""
-    if (adapter / RUNS).exists():
-        return Runs(adapter / RUNS).spent
+    if (adapter / RUNS_FILE).exists():
+        return RunHistory(adapter / RUNS_FILE).training_time
     last = _number(adapter / "all_results.json", "train_runtime")
-    return None if last is None else Spent(last)
+    return None if last is None else TrainingTime(last)
 
 
 def _rows(path: Path) -> float | None:

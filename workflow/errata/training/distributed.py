@@ -1,4 +1,4 @@
-"""A training on several GPUs, of one node or of several: what is started, and what LLaMA-Factory is told.
+"""The processes of a training, on the GPUs of one node or of several: how they are started and set up.
 
 The effective batch is per_device_train_batch_size x gradient_accumulation_steps x processes.
 """
@@ -19,7 +19,7 @@ from errata.core.processes import tail
 from errata.core.slurm_job import own_slurm_job
 
 _ZERO = Path(__file__).parent / "zero"
-_TRAINER = ("-m", "errata.training.trainer", "train.yaml")
+_TRAINER = ("-m", "errata.training.trainer_process", "train.yaml")
 
 
 @dataclass(frozen=True)
@@ -27,29 +27,34 @@ class World:
     """The processes of a training.
 
     Attributes:
-        nodes: one launcher runs on each.
-        each: trainer processes a node.
+        nodes: each runs one launcher.
+        per_node: trainer processes on each node.
         gpus: GPUs of this node that the trainer sees.
-        chosen: the configuration says how many processes, not the hardware.
+        configured: whether the configuration sets the number of processes, rather than the hardware.
     """
 
     nodes: int = 1
-    each: int = 1
+    per_node: int = 1
     gpus: int = 0
-    chosen: bool = False
+    configured: bool = False
 
     @property
     def processes(self) -> int:
-        return self.nodes * self.each
+        return self.nodes * self.per_node
 
     @property
-    def launched(self) -> bool:
-        """Whether torchrun is needed: a bare trainer that sees several GPUs would refuse to use one of them."""
+    def needs_launcher(self) -> bool:
+        """Whether torchrun starts the trainer. Without it, a trainer that sees several GPUs refuses to use only one."""
         return self.processes > 1 or self.gpus > 1
 
 
 def world(environ: Mapping[str, str], processes: int | None, gpus: int) -> World:
-    """The processes for this job: one for each of its GPUs unless told otherwise, on all nodes of a job of ours.
+    """The processes for this job: on all nodes of a job that this workflow submitted, else on this node alone.
+
+    Args:
+        environ: environment variables.
+        processes: on each node; None for one for each GPU.
+        gpus: GPUs of this node that the trainer sees.
 
     Raises:
         UserError: more processes than GPUs.
@@ -57,43 +62,57 @@ def world(environ: Mapping[str, str], processes: int | None, gpus: int) -> World
     if gpus and processes and processes > gpus:
         raise UserError(
             f"distributed.processes: {processes}, but the job has {gpus} GPU{'s' * (gpus > 1)} a node. "
-            "Ask for more in the profile (gpu), or leave the key out: then each GPU gets a process."
+            "Ask for more in the profile (gpu), or omit the key: then each GPU gets a process."
         )
-    # within a step SLURM_NNODES counts the nodes of the step, not those of the job
+    # within a step, SLURM_NNODES counts the nodes of the step and not those of the job
     nodes = environ.get("SLURM_JOB_NUM_NODES") or environ.get("SLURM_NNODES") or "1"
     return World(int(nodes) if own_slurm_job(environ) else 1, processes or max(1, gpus), gpus, processes is not None)
 
 
+def count_gpus() -> int:
+    """How many GPUs this process sees."""
+    import torch
+
+    return int(torch.cuda.device_count())
+
+
 def settings(strategy: str, given: Mapping[str, Any], world: World, *, on_cpu: bool) -> dict[str, Any]:
-    """LLaMA-Factory's keys for a strategy; none for a process alone, which has nothing to share.
+    """LLaMA-Factory's keys for a strategy; none for a single process, which shares nothing.
 
     Args:
+        strategy: how the processes share the training, see `errata.config.trainer_keys.STRATEGIES`.
         given: the user's keys, which win.
+
+    Raises:
+        UserError: the strategy needs GPUs and there are none.
     """
     if world.processes == 1:
         return {}
     if on_cpu and strategy != "ddp":
-        # accelerate would leave FSDP out without a word
+        # accelerate would silently not use FSDP
         raise UserError(f"distributed.strategy: {strategy} needs GPUs. On a CPU use ddp.")
     ours: dict[str, Any] = {"ddp_backend": "gloo"} if on_cpu else {}
     if world.nodes > 1:
-        # their cache of tokenized data is the same folder: one process of all fills it, not one of each node
+        # all nodes share the cache of tokenized data: one process fills it, not one on each node
         ours["data_shared_file_system"] = True
     if strategy.startswith("zero"):
         ours["deepspeed"] = json.loads((_ZERO / f"{strategy}.json").read_text(encoding="utf-8"))
     elif strategy == "fsdp":
         ours["fsdp"] = "full_shard auto_wrap"
-        # one process reads the weights and hands the others their parts
+        # one process reads the weights and sends the others their parts
         ours["fsdp_config"] = {"cpu_ram_efficient_loading": True, "sync_module_states": True, "use_orig_params": True}
     return {name: value for name, value in ours.items() if name not in given}
 
 
 def check_base(strategy: str, configuration: Mapping[str, Any], world: World, dtype: str) -> None:
-    """Raise a UserError where FSDP would fail on the base's number format, after all GPUs have loaded it.
+    """Check the base's number format, on which FSDP would fail only after all GPUs have loaded the base.
 
     Args:
         configuration: all of LLaMA-Factory's keys.
-        dtype: of the base, as its configuration says.
+        dtype: number format of the base, by its configuration.
+
+    Raises:
+        UserError: FSDP cannot shard the base.
     """
     compute = "bfloat16" if configuration.get("bf16") else "float16"
     if strategy == "fsdp" and world.processes > 1 and configuration.get("quantization_bit") == 4 and dtype != compute:
@@ -106,35 +125,36 @@ def check_base(strategy: str, configuration: Mapping[str, Any], world: World, dt
 def environment(strategy: str, world: World, *, on_cpu: bool) -> dict[str, str]:
     """Environment variables of the trainer's processes."""
     variables: dict[str, str] = {}
-    if not world.launched:
+    if not world.needs_launcher:
         return variables
     if on_cpu:
         if world.nodes == 1:
             variables["GLOO_SOCKET_IFNAME"] = "lo"
     else:
-        # what LLaMA-Factory's own launcher sets
+        # as LLaMA-Factory's own launcher does
         variables |= {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "TORCH_NCCL_AVOID_RECORD_STREAMS": "1"}
     if strategy == "fsdp" and world.processes > 1:
-        # what accelerate's launcher sets: it must be known when the model is loaded, before accelerate is
+        # As accelerate's launcher does. The variables must be set when the model is loaded, before accelerate is.
         variables |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
-        # an adapter is one file, whoever wrote it
+        # the adapter is written to one file
         variables["FSDP_STATE_DICT_TYPE"] = "FULL_STATE_DICT"
     return variables
 
 
 def command(world: World, environ: Mapping[str, str], first_node: Callable[[str], str] | None = None) -> list[str]:
-    """What starts the trainer, to be run in the work folder.
+    """The command that starts the trainer in the work folder.
 
     Args:
-        first_node: gives the address of the first of a list of nodes as Slurm writes it.
+        environ: environment variables.
+        first_node: gives the address of the first node of a list in Slurm's notation.
     """
-    if not world.launched:
+    if not world.needs_launcher:
         return [sys.executable, *_TRAINER]
-    # SIGTERM: Slurm sends it to every process at once. torchrun would kill its workers 30 s later; it has to wait.
+    # Without SIGTERM: Slurm sends it to every process, and torchrun would then kill its workers after 30 s.
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(world.nodes)]
-    torchrun += ["--nproc-per-node", str(world.each), "--max-restarts", "0", "--signals-to-handle", "SIGINT"]
+    torchrun += ["--nproc-per-node", str(world.per_node), "--max-restarts", "0", "--signals-to-handle", "SIGINT"]
     if world.nodes == 1:
-        # port 0: the kernel gives a free one to the very socket that listens, so two trainings never meet
+        # port 0: the kernel gives the listening socket a free port, so two trainings never use the same one
         return [
             *torchrun,
             *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"),
@@ -144,7 +164,7 @@ def command(world: World, environ: Mapping[str, str], first_node: Callable[[str]
     address = (first_node or node_address)(environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST", ""))
     srun = ["srun", "--overlap", f"--nodes={world.nodes}", f"--ntasks={world.nodes}", "--ntasks-per-node=1"]
     srun += [f"--cpus-per-task={environ['SLURM_CPUS_PER_TASK']}"] if environ.get("SLURM_CPUS_PER_TASK") else []
-    # the nodes look for each other at the first one, at a port that the job's number says
+    # the nodes meet at the first one, at a port that depends on the job's number
     endpoint = f"{address}:{rendezvous_port(job)}"
     local = ["--local-addr", address] if address.startswith("127.") else []
     return [
@@ -155,36 +175,43 @@ def command(world: World, environ: Mapping[str, str], first_node: Callable[[str]
     ]
 
 
-def last_words(log: Path) -> str:
-    """The end of the trainer's log, for an error message.
+def failure_excerpt(log: Path) -> str:
+    """The lines of the trainer's output that say why it failed: at most the last 25.
 
-    torchrun ends with a report that names no reason: the first of its workers to fail said it before, each line with
-    its rank once the processes have found each other.
+    torchrun ends the output with a report without a reason. The reason is in what the first failing worker printed
+    before that; its lines begin with its rank once the processes have found each other.
     """
     lines = tail(log, 1000).split("\n")
     ranks = [match[0] for line in lines if (match := re.match(r"\[rank\d+\]: ", line))]
     if ranks:
-        spoken = [line.removeprefix(ranks[0]) for line in lines if line.startswith(ranks[0])]
+        excerpt = [line.removeprefix(ranks[0]) for line in lines if line.startswith(ranks[0])]
     else:
-        reports = [at for at, line in enumerate(lines) if "ChildFailedError" in line]
-        raised = (
-            [at for at, line in enumerate(lines[: reports[-1]]) if line.startswith("Traceback ")] if reports else []
-        )
-        spoken = lines[: raised[-1]] if len(raised) > 1 else lines
-    return "\n".join(spoken[-25:])
+        excerpt = _without_report(lines)
+    return "\n".join(excerpt[-25:])
+
+
+def _without_report(lines: list[str]) -> list[str]:
+    """Leave out torchrun's own traceback, the last one before its report, if another traceback comes before it."""
+    reports = [number for number, line in enumerate(lines) if "ChildFailedError" in line]
+    before = lines[: reports[-1]] if reports else []
+    tracebacks = [number for number, line in enumerate(before) if line.startswith("Traceback ")]
+    return lines[: tracebacks[-1]] if len(tracebacks) > 1 else lines
 
 
 def rendezvous_port(job: str) -> int:
-    """A port for a job, below those that the kernel gives out by itself; jobs in a row get different ones."""
+    """A port for a job, below the range from which the kernel chooses; jobs in a row get different ports."""
     number = int(job) if job.isdecimal() else zlib.crc32(job.encode())
     return 20000 + number % 10000
 
 
 def node_address(nodes: str) -> str:
-    """The address of the first of a list of nodes: its name, else what Slurm knows it by, else this machine.
+    """The address of the first node of a list: its name, else its address in Slurm, else this machine's.
+
+    Args:
+        nodes: in Slurm's notation, e.g. "gpu[1-2]".
 
     Raises:
-        UserError: Slurm does not say which nodes they are.
+        UserError: Slurm does not know the nodes.
     """
     name = (_scontrol("show", "hostnames", nodes) or "").split("\n")[0].strip()
     if not name:
@@ -200,7 +227,7 @@ def node_address(nodes: str) -> str:
 
 
 def _scontrol(*words: str) -> str | None:
-    """What scontrol prints; None where it cannot tell."""
+    """What scontrol prints; None if it fails."""
     try:
         return slurm.ask("scontrol", *words)
     except UserError:

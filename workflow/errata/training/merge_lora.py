@@ -1,4 +1,4 @@
-"""Step merge-lora: merge an adapter into its base model with LLaMA-Factory, into a full checkpoint."""
+"""Step merge-lora: merge an adapter and its base model into a full checkpoint, with LLaMA-Factory."""
 
 import argparse
 import os
@@ -14,9 +14,10 @@ from errata.core.patches import keep_deepspeed_off_gpus
 from errata.core.processes import running, tail
 from errata.models import checkpoints
 from errata.models.checkpoints import check_checkpoint, copy_tokenizer
+from errata.training.adapter import WEIGHTS
 from errata.training.llamafactory import offline, to_yaml
 
-# What can be chosen, with our values: on the CPU, since a merge computes little but needs room for all weights.
+# The user's keys, with our defaults. On the CPU: a merge computes little but needs memory for all weights.
 SETTINGS: dict[str, Any] = {"export_size": 4, "export_device": "cpu"}
 
 
@@ -49,7 +50,15 @@ def merge(
     settings: Mapping[str, Any],
     trust_remote_code: bool = False,
 ) -> None:
-    """Write base model plus adapter as one safetensors checkpoint with the base's dtype and tokenizer.
+    """Write base model and adapter as one safetensors checkpoint with the base's number format and tokenizer.
+
+    Args:
+        base: folder of the checkpoint that the adapter was trained on.
+        adapter: folder of the adapter.
+        output: folder of the merged checkpoint.
+        template: LLaMA-Factory's name of the chat template.
+        settings: the user's values for keys of SETTINGS.
+        trust_remote_code: whether code that comes with the model is run.
 
     Raises:
         UserError: base or adapter is incomplete, a setting is unknown, or LLaMA-Factory failed.
@@ -58,8 +67,8 @@ def merge(
     if unknown:
         raise Faults("export", unknown)
     check_checkpoint(base)
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UserError(f"{adapter}: no adapter_model.safetensors, so this is no finished adapter. Train it again.")
+    if not (adapter / WEIGHTS).is_file():
+        raise UserError(f"{adapter}: no {WEIGHTS}, so this is no finished adapter. Train it again.")
     with atomic_folder(output) as folder:
         scratch = folder.parent
         configuration = {
@@ -68,7 +77,7 @@ def merge(
             "template": template,
             "finetuning_type": "lora",
             "trust_remote_code": trust_remote_code,
-            # left to itself, the trainer would write bf16 whatever the base has
+            # without it, LLaMA-Factory writes bf16 whatever the base has
             "infer_dtype": checkpoints.weights_dtype(base),
             "export_dir": str(folder.resolve()),
             **SETTINGS,
@@ -84,4 +93,4 @@ def merge(
         if status != 0 or not any(folder.glob("*.safetensors")):
             raise UserError(f"LLaMA-Factory's export failed with status {status}. The end of its output:\n{tail(log)}")
         copy_tokenizer(base, folder)
-        (folder / "Modelfile").unlink(missing_ok=True)  # for Ollama
+        (folder / "Modelfile").unlink(missing_ok=True)  # LLaMA-Factory writes it for Ollama

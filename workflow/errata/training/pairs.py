@@ -1,9 +1,11 @@
 """Preference pairs for dpo: a right completion against a wrong one of the same question, balanced in length.
 
-What a preference loss compares are sums over tokens, so a model can lower it by writing shorter or longer alone, where
-the right completions are mostly the shorter or the longer ones. Pairs are therefore chosen as equal in length as a
-question has them, and as many are dropped as it takes until right ones are on average as long as wrong ones, and about
-as often the longer as the shorter ones: a few that are much longer do not make up for many that are a little shorter.
+A preference loss compares sums over tokens. If right completions are mostly shorter (or mostly longer) than wrong ones,
+a model can lower the loss by writing shorter (or longer) texts alone. Therefore:
+
+1. Of each question the pairs of most equal lengths are taken.
+2. Pairs are dropped until right completions are on average as long as wrong ones, and about as often the longer as the
+   shorter ones: a few that are much longer do not balance many that are a little shorter.
 """
 
 import math
@@ -14,36 +16,40 @@ from typing import NamedTuple
 
 from errata.data.records import Key
 
-BALANCED = 0.05
+MAX_MEAN_LOG_RATIO = 0.05
 """How far the mean of the pairs' log ratios may be from 0: 5 % in length."""
 
-EQUAL = 0.03
-"""Up to this log ratio lengths count as equal: which one is longer says next to nothing. Less than BALANCED."""
+EQUAL_LENGTHS = 0.03
+"""Up to this log ratio lengths count as equal: it hardly matters which is longer. Less than MAX_MEAN_LOG_RATIO."""
 
-LEANING = 0.1
-"""How far `leaning` may be from 0: by how much the longer and the shorter right completions may differ in number."""
+MAX_LEANING = 0.1
+"""How far `leaning` may be from 0: how much the numbers of longer and of shorter right completions may differ."""
 
 
-class Text(NamedTuple):
-    """A completion with its length in tokens, 0 where the server did not count them."""
+class MeasuredText(NamedTuple):
+    """A completion with its length in tokens, 0 if the server did not count them."""
 
     text: str
     tokens: int
 
 
 class Pair(NamedTuple):
-    """`number` counts the candidates of a question from 1."""
+    """A right (chosen) and a wrong (rejected) completion of a question.
+
+    Attributes:
+        number: of this pair among the candidates of its question, from 1.
+    """
 
     key: Key
     number: int
-    chosen: Text
-    rejected: Text
+    chosen: MeasuredText
+    rejected: MeasuredText
 
     @property
     def log_ratio(self) -> float:
-        """Of the lengths: above 0 where the right completion is the longer one.
+        """Logarithm of the chosen length by the rejected length: above 0 if the right completion is the longer one.
 
-        Counted in characters where a number of tokens is not known.
+        Lengths are numbers of tokens, or of characters if a number of tokens is unknown.
         """
         chosen, rejected = self.chosen.tokens, self.rejected.tokens
         if not (chosen and rejected):
@@ -51,57 +57,57 @@ class Pair(NamedTuple):
         return math.log(chosen / rejected)
 
 
-def candidates(key: Key, right: Sequence[Text], wrong: Sequence[Text]) -> list[Pair]:
-    """Every right completion against every wrong one of a question; none of them is empty."""
+def candidate_pairs(key: Key, right: Sequence[MeasuredText], wrong: Sequence[MeasuredText]) -> list[Pair]:
+    """Every right completion of a question against every wrong one; no text may be empty."""
     return [Pair(key, number, *texts) for number, texts in enumerate(product(right, wrong), 1)]
 
 
-def closest(found: Iterable[Pair], limit: int) -> list[Pair]:
-    """The `limit` pairs whose lengths differ least, of equal ones the first."""
-    return sorted(found, key=lambda pair: (abs(pair.log_ratio), pair.number))[:limit]
+def closest_pairs(pairs: Iterable[Pair], limit: int) -> list[Pair]:
+    """The `limit` pairs whose lengths differ least; of equal ones the first."""
+    return sorted(pairs, key=lambda pair: (abs(pair.log_ratio), pair.number))[:limit]
 
 
 def mean_log_ratio(pairs: Iterable[Pair]) -> float:
-    """0 where there are none. The same in whatever order they come."""
+    """The mean of the log ratios, whatever the order of the pairs; 0 if there are none."""
     ratios = [pair.log_ratio for pair in pairs]
     return math.fsum(ratios) / len(ratios) if ratios else 0.0
 
 
 def leaning(pairs: Iterable[Pair]) -> float:
-    """The share of pairs whose right completion is the longer one, less that of those where it is the shorter one."""
+    """The share of pairs whose right completion is longer, minus the share of those whose right one is shorter."""
     sides = [_side(pair.log_ratio) for pair in pairs]
     return sum(sides) / len(sides) if sides else 0.0
 
 
-def balanced(pairs: Iterable[Pair]) -> list[Pair]:
-    """Those that are left when neither length nor its sign tells right from wrong, in the order of their keys.
+def balanced_pairs(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs that remain when length does not tell right from wrong, in the order of their keys.
 
-    That is when the mean of the log ratios is within BALANCED of 0, and `leaning` within LEANING. One after another a
-    pair is dropped from the side of which there are too many, or else from the side that the mean leans to: the one
-    without which the mean is nearest to 0. That is the most lopsided one, unless the mean would land on the other side.
-    Pairs of equal lengths always stay; where the right completions of all others are the longer ones, or all the
-    shorter ones, nothing else does.
+    The mean log ratio is then within MAX_MEAN_LOG_RATIO of 0, and `leaning` within MAX_LEANING.
+
+    Pairs are dropped one by one: from the side with too many pairs, else from the side of the mean. The pair without
+    which the mean is nearest to 0 goes first: the most unequal one, unless the mean would then change its side. Pairs
+    of equal lengths always remain. If all other right completions are longer, or all are shorter, only they remain.
     """
     left = sorted(pairs, key=lambda pair: (pair.log_ratio, pair.key, pair.number))
     ratios = [pair.log_ratio for pair in left]
     while left:
-        total, lean = math.fsum(ratios), math.fsum(map(_side, ratios))
-        if abs(lean) > LEANING * len(left):
-            side = lean
-        elif abs(total) > BALANCED * len(left):
+        total, sides = math.fsum(ratios), math.fsum(map(_side, ratios))
+        if abs(sides) > MAX_LEANING * len(left):
+            side = sides
+        elif abs(total) > MAX_MEAN_LOG_RATIO * len(left):
             side = total
         else:
             break
-        # without a pair of that ratio the sum would be 0
+        # without a pair of this ratio the sum would be 0
         place = bisect_left(ratios, total)
-        shorter, longer = bisect_left(ratios, -EQUAL), bisect_right(ratios, EQUAL)
+        shorter, longer = bisect_left(ratios, -EQUAL_LENGTHS), bisect_right(ratios, EQUAL_LENGTHS)
         first, last = (longer, len(left) - 1) if side > 0 else (0, shorter - 1)
-        near = {min(max(at, first), last) for at in (place - 1, place)}
-        nearest = min(near, key=lambda at: (abs(ratios[at] - total), at))
+        near = {min(max(index, first), last) for index in (place - 1, place)}
+        nearest = min(near, key=lambda index: (abs(ratios[index] - total), index))
         del left[nearest], ratios[nearest]
     return sorted(left, key=lambda pair: (pair.key, pair.number))
 
 
 def _side(log_ratio: float) -> int:
-    """1 where the right completion is the longer one, -1 where it is the shorter one, 0 where they are equal."""
-    return 0 if abs(log_ratio) <= EQUAL else 1 if log_ratio > 0 else -1
+    """1 if the right completion is longer, -1 if it is shorter, 0 for equal lengths."""
+    return 0 if abs(log_ratio) <= EQUAL_LENGTHS else 1 if log_ratio > 0 else -1

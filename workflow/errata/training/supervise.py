@@ -1,137 +1,137 @@
-"""Watching over the trainer: showing its progress, and having it save a checkpoint before the job ends."""
+"""Supervising the trainer: show its progress, and have it save a checkpoint before the job ends."""
 
-import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from errata.core.wording import duration
 from errata.training.job_time import Deadline
-from errata.training.runs import DEADLINE, TERMINATED
-from errata.training.work_folder import STOP, TRAINING
+from errata.training.messages import say
+from errata.training.runs import RunEnd
+from errata.training.trainer_log import read_last_entry
+from errata.training.work_folder import WorkFolder
 
 _POLL = 0.5  # seconds
-# Seconds within which a second signal is the same one: Slurm tells the step, and so may the shell that started it.
-_SAME = 3.0
-# Seconds that Slurm needs for the rest when a job goes on in the next one.
-_LAST = 10.0
+# A second signal within so many seconds is the same one: Slurm sends it to the step, and so may the step's shell.
+_SAME_SIGNAL = 3.0
+# Seconds that remain to requeue the job after the checkpoint.
+_REQUEUE = 10.0
 
 
-class Ending(NamedTuple):
-    """Why the trainer was told to stop, if it was.
+class StopRequest(NamedTuple):
+    """Why the trainer had to stop.
 
     Attributes:
-        why: DEADLINE, TERMINATED or "".
-        signal: the signal that came, 0 for none.
+        why: DEADLINE or TERMINATED; None if it did not have to stop.
+        signal: the signal that this process got, 0 for none.
     """
 
-    why: str
+    why: RunEnd | None
     signal: int
 
 
-class Told:
-    """Takes SIGTERM and SIGINT in place of their usual effect."""
+class CaughtSignals:
+    """Handles SIGTERM and SIGINT by remembering them.
+
+    Attributes:
+        signal: the first signal, 0 before it.
+        repeated: whether another signal came later than `_SAME_SIGNAL` seconds after the first.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
-        self.again = False
+        self.repeated = False
         self._since = 0.0
 
     def __call__(self, signum: int, frame: object) -> None:  # noqa: ARG002
         if not self.signal:
             self.signal, self._since = signum, time.monotonic()
-        elif time.monotonic() > self._since + _SAME:
-            self.again = True
+        elif time.monotonic() > self._since + _SAME_SIGNAL:
+            self.repeated = True
 
 
 @contextmanager
-def listening() -> Iterator[Told]:
-    """Only note SIGTERM and SIGINT while the block lasts."""
-    told = Told()
-    before = {each: signal.signal(each, told) for each in (signal.SIGTERM, signal.SIGINT)}
+def catch_signals() -> Iterator[CaughtSignals]:
+    """Catch SIGTERM and SIGINT while the block lasts."""
+    caught = CaughtSignals()
+    before = {each: signal.signal(each, caught) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield told
+        yield caught
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
 
 
 def supervise(
-    process: "subprocess.Popen[bytes]", work: Path, log: Path, *, grace: float, deadline: Deadline | None
-) -> Ending:
-    """Wait until the trainer ends; when a signal comes or the time is up, have it save a checkpoint first.
+    process: "subprocess.Popen[bytes]", folder: WorkFolder, *, grace: float, deadline: Deadline | None
+) -> StopRequest:
+    """Wait until the trainer ends; on a signal or near the deadline, have it save a checkpoint first.
 
-    It may be alive when this comes back: it then did not stop in time, or had nothing to save, and is to be killed.
+    The process may still be alive on return: it was loading the model and has nothing to save, or did not stop in
+    time. The caller kills it.
 
     Args:
-        work: the trainer's folder, where it is told to stop.
-        log: the trainer's own log, with a line of JSON for some of the steps.
-        grace: seconds that it has for the checkpoint after a signal.
+        process: the trainer, or its launcher.
+        folder: where the trainer works.
+        grace: seconds for the checkpoint after a signal.
+        deadline: the end of the job's time.
     """
-    with listening() as told:
-        progress = Progress(log)
-        why, until = "", 0.0
+    with catch_signals() as caught:
+        progress = TrainerProgress(folder.steps_log)
+        why: RunEnd | None = None
+        give_up = 0.0
         while process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL)
             progress.show()
-            if told.signal and why != TERMINATED:
-                why, until = TERMINATED, time.monotonic() + grace
-            elif not why and deadline and deadline.due(time.time(), progress.pace):
-                why, until = DEADLINE, time.monotonic() + max(grace, deadline.end - time.time() - _LAST)
+            if caught.signal and why != RunEnd.TERMINATED:
+                why, give_up = RunEnd.TERMINATED, time.monotonic() + grace
+            elif not why and deadline and deadline.is_due(time.time(), progress.step_seconds):
+                remaining = deadline.end - time.time() - _REQUEUE
+                why, give_up = RunEnd.DEADLINE, time.monotonic() + max(grace, remaining)
+            elif why and (caught.repeated or time.monotonic() > give_up):
+                break
             else:
-                if why and (told.again or time.monotonic() > until):
-                    break
                 continue
-            if not (work / TRAINING).exists():
-                break  # it is still loading the model
-            (work / STOP).touch()
+            if not folder.request_stop():
+                break
         if process.poll() and not why:
-            time.sleep(0.2)  # what ended the trainer may be on its way to us
-        return Ending(TERMINATED if told.signal else why, told.signal)
+            time.sleep(0.2)  # the signal that ended the trainer may reach this process a little later
+        return StopRequest(RunEnd.TERMINATED if caught.signal else why, caught.signal)
 
 
-class Progress:
-    """Shows what the trainer logs. Its own estimate of the time left is wrong after a resumption.
+class TrainerProgress:
+    """Shows new entries of the trainer's log, with the time left.
+
+    The trainer's own estimate of the time left is wrong after it has resumed.
 
     Attributes:
-        pace: seconds a step, 0 while that is not known.
+        step_seconds: seconds that a step takes; 0 while that is unknown.
     """
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._shown = _last_entry(log)
+        self._shown = read_last_entry(log)
         self._first: tuple[int, float] | None = None
-        self.pace = 0.0
+        self.step_seconds = 0.0
 
     def show(self) -> None:
-        entry = _last_entry(self._log)
+        """Print the last entry of the log if it is new."""
+        entry = read_last_entry(self._log)
         if entry is None or entry == self._shown:
             return
-        self._shown, step, now = entry, entry["current_steps"], time.monotonic()
-        self._first = self._first or (step, now)
-        parts = [f"step {step}/{entry['total_steps']}"]
-        parts += [f"{name.replace('_', ' ')} {entry[name]:.3f}" for name in ("loss", "eval_loss") if name in entry]
-        if step > self._first[0]:
-            self.pace = (now - self._first[1]) / (step - self._first[0])
-            left = duration(self.pace * (entry["total_steps"] - step))
-            parts += [f"{self.pace:.1f} s a step", f"{left} left"]
+        now = time.monotonic()
+        self._shown, self._first = entry, self._first or (entry.step, now)
+        first_step, since = self._first
+        parts = [f"step {entry.step}/{entry.total_steps}"]
+        losses = {"loss": entry.loss, "eval loss": entry.eval_loss}
+        parts += [f"{name} {loss:.3f}" for name, loss in losses.items() if loss is not None]
+        if entry.step > first_step:
+            self.step_seconds = (now - since) / (entry.step - first_step)
+            left = duration(self.step_seconds * (entry.total_steps - entry.step))
+            parts += [f"{self.step_seconds:.1f} s a step", f"{left} left"]
         say(", ".join(parts))
-
-
-def _last_entry(log: Path) -> dict[str, Any] | None:
-    """The last line of the trainer's log; None while it is not there or just being written."""
-    try:
-        entry = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
-def say(text: str) -> None:
-    print(f"train: {text}", file=sys.stderr, flush=True)
