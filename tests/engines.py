@@ -1,4 +1,4 @@
-"""Steps with a server of their own: a stand-in for vLLM's, really started, killed and looked for."""
+"""Steps that start a server: a stand-in for vLLM's, in real processes that are killed and searched for."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers import PROMPTS, indexed, problem, write_jsonl
-from servers import ScriptedServer, stand_in
+from servers import PATIENCE, ScriptedServer, stand_in
 
 Prepare = Callable[..., ScriptedServer]
 SLOW_REPLY = {"content": "The answer is A", "delay": 0.1}
@@ -20,7 +20,7 @@ SLOW_REPLY = {"content": "The answer is A", "delay": 0.1}
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prepare]:
-    """Put a stand-in for vLLM in the way of `python -m vllm...`; whatever is left of it dies with the test."""
+    """Let `python -m vllm...` run a stand-in. Processes that it leaves behind are killed at the end of the test."""
     scripts: list[ScriptedServer] = []
 
     def prepare(**script: object) -> ScriptedServer:
@@ -38,20 +38,21 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prepare]
 
 
 def pid(server: ScriptedServer, name: str = "pid") -> int:
-    """The process of the stand-in, or the `child` it started."""
+    """The process id of the stand-in, or of the `child` that it started."""
     wait_for(lambda: (server.folder / name).exists() and (server.folder / name).read_text() != "")
     return int((server.folder / name).read_text())
 
 
 def alive(process: int) -> bool:
-    """Whether a process runs; one that has ended and is not yet waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Wait until a condition holds; the limit only matters if the test fails."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -64,14 +65,14 @@ def free(port: int) -> bool:
 
 
 def gone(server: ScriptedServer) -> None:
-    """Nothing of the server is left: neither process, nor child, nor port."""
+    """Wait until nothing of the server is left: no process, no child, no open port."""
     wait_for(lambda: not alive(pid(server)))
     wait_for(lambda: not alive(pid(server, "child")))
     wait_for(lambda: free(server.port))
 
 
 def words(folder: Path, *more: str, step: str = "answer") -> list[str]:
-    """The command of a step that asks as a rule writes it, with twenty questions."""
+    """The command of a step that asks, with twenty questions, as a rule writes it."""
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(exist_ok=True)
     (checkpoint / "model.safetensors").write_bytes(b"weights")
@@ -98,5 +99,6 @@ def step(folder: Path, *more: str) -> "subprocess.Popen[str]":
 
 
 def finished(folder: Path) -> int:
+    """The number of completions in the journal."""
     journal = folder / "journal.jsonl"
     return journal.read_bytes().count(b"\n") if journal.exists() else 0

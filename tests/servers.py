@@ -1,22 +1,25 @@
 """An OpenAI-compatible server that answers by a script, in a process of its own: `python servers.py SCRIPT.json`.
 
-It also stands in for vLLM's own server, see `stand_in`: the process is then started and stopped by the code under test.
+It also stands in for vLLM's own server, see `stand_in`; the code under test then starts and stops the process.
 
-A script: {"model": name, "key": null or the only key let in, "rules": [{"match": text in the prompt (all its turns, one
-below the other), "replies": [reply, ...]}]}. The first rule that matches counts; its replies are given in turn, also
-over the lives of a server that is started anew, the last one for ever. A reply: {"content", "finish_reason", "model",
-"usage" (beside the counts)}, or {"status", "error"}, or {"body", "type"} as they are, or {"drop": true} (half an
-answer, then the connection is closed), or {"stall": true} (half an answer, then nothing), or {"die": exit status} (the
-process ends). With each: {"delay" (seconds), "headers"}.
+A script: {"model": name, "key": the only accepted key (null: any), "certificate": PEM file with its key, for HTTPS,
+"rules": [{"match": text in the prompt (all its turns, one below the other), "replies": [reply, ...]}]}. The first rule
+that matches is used. Its replies are given in turn, also across restarts of the server; the last one is repeated.
 
-What came stands in `seen.jsonl` beside the script; the requests whose connection the client closed before it had its
-reply stand in `closed.jsonl`.
+A reply: {"content", "finish_reason", "model", "usage" (added to the counts)}, or {"status", "error"}, or {"body",
+"type"} as they are, or {"drop": true} (half an answer, then the connection is closed), or {"stall": true} (half an
+answer, then nothing), or {"die": exit status} (the process ends). Any reply may have {"delay": seconds, "until": name
+of a file in the script's folder that must exist first, "headers"}.
+
+The requests for completions are in `seen.jsonl` beside the script. Those whose connection the client closed before it
+had its reply are in `closed.jsonl`. The headers of all requests are in `headers.jsonl`.
 """
 
 import json
 import os
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -28,6 +31,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 READY_PROMPT = "Hello"
+# Seconds that a test waits for a process on a busy machine before it fails.
+PATIENCE = 60.0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -37,12 +42,13 @@ class Handler(BaseHTTPRequestHandler):
     folder: Path
     lock = threading.Lock()
     given: ClassVar[dict[int, int]] = {}
-    under_way: ClassVar[Counter[str]] = Counter()
+    in_flight: ClassVar[Counter[str]] = Counter()
 
     def log_message(self, format: str, *args: Any) -> None:
         print(format % args, flush=True)
 
     def do_GET(self) -> None:
+        self.note_headers()
         if self.refused():
             return
         if "models" in self.script:
@@ -52,35 +58,47 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.note_headers()
         if self.refused():
             return
-        # one turn is the prompt itself; of several each may be matched
+        # several turns are joined, so that each of them may be matched
         prompt = "\n".join(message["content"] for message in body["messages"])
         with self.lock:
-            self.under_way[prompt] += 1
+            self.in_flight[prompt] += 1
             reply = self.next_reply(prompt)
-            counts = {"under_way": self.under_way.total(), "of_this_prompt": self.under_way[prompt]}
+            counts = {"under_way": self.in_flight.total(), "of_this_prompt": self.in_flight[prompt]}
             self.note("seen", {**body, "prompt": prompt, **counts, "time": time.monotonic()})
-        left = self.left_within(reply.get("delay", 0))
+        left = self.left_within(reply.get("delay", 0)) or self.left_before(reply.get("until"))
         with self.lock:
-            # before the reply, which the client may follow up at once
-            self.under_way[prompt] -= 1
+            # before the reply: the client may send its next request at once
+            self.in_flight[prompt] -= 1
         if left:
             self.note("closed", {"prompt": prompt, "seed": body["seed"]})
         else:
             self.reply(reply, prompt)
+
+    def note_headers(self) -> None:
+        with self.lock:
+            self.note("headers", {"path": self.path, **{name.lower(): text for name, text in self.headers.items()}})
 
     def note(self, name: str, row: dict[str, Any]) -> None:
         with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def left_within(self, seconds: float) -> bool:
-        """Wait so long; whether the client closed the connection meanwhile."""
+        """Wait so long; return whether the client closed the connection meanwhile."""
         if not seconds:
             return False
         readable, _, _ = select.select([self.connection], [], [], seconds)
         self.close_connection = bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
         return self.close_connection
+
+    def left_before(self, name: str | None) -> bool:
+        """Wait for a file; return whether the client closed the connection meanwhile."""
+        while name and not (self.folder / name).exists():
+            if self.left_within(0.01):
+                return True
+        return False
 
     @classmethod
     def next_reply(cls, prompt: str) -> dict[str, Any]:
@@ -142,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
-        # what the client waits before it asks again
+        # the client's pause before it asks again
         for name, value in ({"retry-after-ms": "5"} if headers is None else headers).items():
             self.send_header(name, value)
         self.end_headers()
@@ -155,14 +173,18 @@ class Listener(ThreadingHTTPServer):
 
 
 def serve(script: Path, host: str = "127.0.0.1", port: int = 0, **override: Any) -> None:
-    """Serve until killed; the port stands in the file `port` beside the script."""
+    """Serve until killed; the port is in the file `port` beside the script."""
     Handler.script = {"model": "m", "rules": [], **json.loads(script.read_text(encoding="utf-8")), **override}
     Handler.folder = script.parent
-    # an earlier life gave the first replies
+    # the first replies were given before a restart
     seen = script.parent / "seen.jsonl"
     for row in seen.read_text(encoding="utf-8").splitlines() if seen.exists() else []:
         Handler.next_reply(json.loads(row)["prompt"])
     listener = Listener((host, port), Handler)
+    if certificate := Handler.script.get("certificate"):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
     port_file = script.parent / "port"
     port_file.with_suffix(".new").write_text(str(listener.server_port))
     port_file.with_suffix(".new").rename(port_file)
@@ -173,9 +195,9 @@ class ScriptedServer:
     """A scripted server in a process of its own.
 
     Args:
-        folder: for its script and for what it has seen.
+        folder: for its script and its notes.
         start: False writes the script only, for a stand-in that the code under test starts.
-        script: see the module's text.
+        script: see the top of this file.
     """
 
     def __init__(self, folder: Path, *, start: bool = True, **script: Any) -> None:
@@ -185,6 +207,7 @@ class ScriptedServer:
         self.script.write_text(json.dumps(script), encoding="utf-8")
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._scheme = "https" if "certificate" in script else "http"
         if start:
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(
@@ -194,7 +217,7 @@ class ScriptedServer:
 
     @property
     def port(self) -> int:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not (self.folder / "port").exists():
             if time.monotonic() > deadline or (self.process and self.process.poll() is not None):
                 raise RuntimeError(f"the scripted server did not start: {self.log.read_text()}")
@@ -203,24 +226,32 @@ class ScriptedServer:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{self._scheme}://127.0.0.1:{self.port}/v1"
 
     def seen(self) -> list[dict[str, Any]]:
-        """The requests for completions in the order they came, without those that ask whether the server is ready."""
-        return [row for row in self._noted("seen") if row["prompt"] != READY_PROMPT]
+        """The requests for completions in the order of their arrival, without those of the readiness check."""
+        return [row for row in self._notes("seen") if row["prompt"] != READY_PROMPT]
 
     def closed(self) -> list[dict[str, Any]]:
-        """Those of them whose connection the client closed before it had its reply: prompt and seed."""
-        return self._noted("closed")
+        """Prompt and seed of the requests whose connection the client closed before it had its reply."""
+        return self._notes("closed")
 
-    def _noted(self, name: str) -> list[dict[str, Any]]:
+    def headers(self) -> list[dict[str, str]]:
+        """The path and headers of all requests, those of the readiness check included; names in lower case."""
+        return self._notes("headers")
+
+    def _notes(self, name: str) -> list[dict[str, Any]]:
         path = self.folder / f"{name}.jsonl"
         rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [json.loads(row) for row in rows]
 
     def started(self) -> bool:
-        """Whether anybody asked whether it is ready."""
+        """Whether the readiness check asked for a completion."""
         return (self.folder / "seen.jsonl").exists()
+
+    def release(self, name: str) -> None:
+        """Let the replies go that wait `until` a file of this name exists."""
+        (self.folder / name).touch()
 
     def stop(self) -> None:
         if self.process:
@@ -233,10 +264,10 @@ Start = Callable[..., ScriptedServer]
 
 
 def stand_in(folder: Path, script: Path) -> Path:
-    """Write a package `vllm` whose server is the scripted one; put the folder given back on PYTHONPATH.
+    """Write a package `vllm` whose server is the scripted one; put the returned folder on PYTHONPATH.
 
-    The stand-in takes vLLM's flags and key, writes its command line to `command.json` beside the script, and starts a
-    child of its own, whose process id stands in `child`, as vLLM starts its engine.
+    The stand-in takes vLLM's flags and key, and writes its command line to `command.json` beside the script. As vLLM
+    starts its engine, it starts a child of its own; their process ids are in the files `pid` and `child`.
     """
     package = folder / "vllm" / "entrypoints" / "openai"
     package.mkdir(parents=True)

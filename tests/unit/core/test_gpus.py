@@ -14,6 +14,7 @@ from engines import Prepare, gone, pid, step, wait_for
 from errata.core import gpus
 from errata.core.errors import UserError
 from errata.core.slurm_job import MARK
+from servers import PATIENCE
 
 # Reserves so many GPUs, says which, starts a child that stays, and holds them until its input ends.
 HOLD = """
@@ -141,7 +142,7 @@ def test_jobs_that_want_several_gpus_never_wait_for_each_other_for_ever(machine:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert (len(done), clashes) == (len(threads), [])
 
 
@@ -223,7 +224,7 @@ def test_servers_of_two_steps_see_one_gpu_each_and_the_step_itself_is_not_confin
     machine: Machine, engine: Prepare, tmp_path: Path
 ) -> None:
     machine.has(2)
-    server = engine(rules=[{"match": "Question", "replies": [{"content": "The answer is A", "delay": 0.1}]}])
+    server = engine(rules=[{"match": "Question", "replies": [{"content": "The answer is A", "delay": 1000}]}])
     with gpus.reserved(1), step(tmp_path) as process:
         wait_for(lambda: (server.folder / "pid").exists())
         environment = Path(f"/proc/{pid(server)}/environ").read_bytes().split(b"\0")
@@ -231,6 +232,6 @@ def test_servers_of_two_steps_see_one_gpu_each_and_the_step_itself_is_not_confin
         assert b"CUDA_DEVICE_ORDER=PCI_BUS_ID" in environment
         assert b"CUDA_VISIBLE_DEVICES=1" not in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
     gone(server)
     assert taken(None)["CUDA_VISIBLE_DEVICES"] == "0,1"

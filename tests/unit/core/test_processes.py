@@ -7,37 +7,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from engines import alive, wait_for
 from errata.core.processes import descendants, running, tail
 from helpers import REPOSITORY
+from servers import PATIENCE
 
-# starts a child in a session of its own, as torchrun does, and tells its id
+# starts a child in a session of its own, as torchrun does, and prints its process id
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
 print(child.pid, flush=True)
-time.sleep(60)
+time.sleep(1000)
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_for(log: Path) -> int:
-    for _ in range(200):
-        if log.exists() and log.read_text().strip():
-            return int(log.read_text())
-        time.sleep(0.05)
-    raise AssertionError("the child did not start")
+def child_of(log: Path) -> int:
+    """The process id of PARENT's child, once the child runs."""
+    wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
+    return int(log.read_text())
 
 
 def run_parent(log: Path, how: Callable[[], object]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start PARENT, leave the block by `how`, and give the process and its child's id."""
+    """Start PARENT, leave the block by `how`, and return the process and the id of its child."""
     with suppress(BaseException), running([sys.executable, "-c", PARENT], log) as process:
-        child = wait_for(log)
+        child = child_of(log)
         assert child in descendants(process.pid)
         how()
         raise AssertionError("the block went on")
@@ -47,8 +40,7 @@ def run_parent(log: Path, how: Callable[[], object]) -> tuple[subprocess.Popen[b
 def test_children_in_other_sessions_end_too(tmp_path: Path) -> None:
     process, child = run_parent(tmp_path / "log", lambda: 1 / 0)
     assert process.poll() is not None
-    time.sleep(0.1)
-    assert not alive(child)
+    wait_for(lambda: not alive(child))
 
 
 def test_sigterm_ends_the_block(tmp_path: Path) -> None:
@@ -58,7 +50,7 @@ def test_sigterm_ends_the_block(tmp_path: Path) -> None:
     def terminate() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(5)
+            time.sleep(PATIENCE)
         except SystemExit as ended:
             codes.append(ended.code)
             raise

@@ -1,4 +1,4 @@
-"""The journal: whatever happens to a run, what was finished is given back, and nothing else is."""
+"""The journal returns every finished completion, whatever happens to a run, and nothing else."""
 
 import errno
 import fcntl
@@ -15,17 +15,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from errata.core.errors import UserError
 from errata.data.records import Key
-from errata.inference.journal import Completion, Journal, Request, Sampling
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Request, Sampling
+from servers import PATIENCE
 
 SAMPLING = Sampling(max_tokens=64, temperature=0.0, top_p=1.0, seed=7)
 
 
 def joined(text: str) -> str:
-    """Two halves of a character in a row are that character, as every JSON reader has it."""
+    """Join two halves of a character, as every JSON reader does."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
-# lone surrogates, control characters, every kind of line end: a model may give any of them
+# lone surrogates, control characters, every kind of line end: a model may write any of them
 ODD = ["\ud83d", "\udc00", "\n", "\r", "\u2028", "\x00", "\x1b[0m", "\\n", '"', "张", "\U0001f600"]
 TEXTS = (st.text(max_size=30) | st.lists(st.sampled_from(ODD)).map("".join)).map(joined)
 
@@ -64,7 +66,7 @@ COMPLETIONS = st.builds(
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """Adds, normal ends and kills in any order, against a plain dictionary."""
+    """Adds, normal ends and kills in any order, compared with a plain dictionary."""
 
     folder: Path
 
@@ -74,11 +76,11 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal = Journal(self.path, "m")
         self.expected: dict[Request, Completion] = {}
 
-    @rule(asked=REQUESTS, given_back=COMPLETIONS)
-    def add(self, asked: Request, given_back: Completion) -> None:
-        if asked not in self.expected:
-            self.journal.add(asked, given_back)
-            self.expected[asked] = given_back
+    @rule(request=REQUESTS, completion=COMPLETIONS)
+    def add(self, request: Request, completion: Completion) -> None:
+        if request not in self.expected:
+            self.journal.add(request, completion)
+            self.expected[request] = completion
 
     @rule()
     def end_and_open_again(self) -> None:
@@ -93,24 +95,24 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal = Journal(self.path, "m")
 
     @invariant()
-    def everything_is_given_back(self) -> None:
+    def everything_is_returned(self) -> None:
         if hasattr(self, "journal"):
             assert len(self.journal) == len(self.expected)
-            for asked, given_back in self.expected.items():
-                assert self.journal.get(asked) == given_back
+            for request, completion in self.expected.items():
+                assert self.journal.get(request) == completion
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):
             self.journal.__exit__(None, None, None)
 
 
-def test_any_sequence_of_adds_ends_and_crashes_gives_everything_back(tmp_path: Path) -> None:
+def test_everything_is_returned_after_any_sequence_of_adds_ends_and_crashes(tmp_path: Path) -> None:
     JournalMachine.folder = tmp_path
     JournalMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
     JournalMachine.TestCase().runTest()
 
 
-def test_a_line_torn_at_any_byte_is_healed_and_nothing_else_is_lost(tmp_path: Path) -> None:
+def test_a_line_torn_at_any_byte_is_removed_and_nothing_else_is_lost(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jsonl"
     with Journal(whole, "m") as journal:
         for number in range(3):
@@ -129,7 +131,7 @@ def test_a_line_torn_at_any_byte_is_healed_and_nothing_else_is_lost(tmp_path: Pa
         assert torn.read_bytes().startswith(content[:last])
 
 
-def test_a_broken_line_in_the_middle_is_named_and_nothing_is_thrown_away(tmp_path: Path) -> None:
+def test_a_broken_line_in_the_middle_is_named_and_nothing_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path, "m") as journal:
         journal.add(request(question=0), completion())
@@ -142,11 +144,11 @@ def test_a_broken_line_in_the_middle_is_named_and_nothing_is_thrown_away(tmp_pat
         assert path.read_bytes() == lines[0] + broken + lines[1]
 
 
-def test_a_line_broken_beyond_its_head_is_named_when_its_completion_is_wanted(tmp_path: Path) -> None:
+def test_a_line_broken_after_its_digest_is_named_when_its_completion_is_read(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path, "m") as journal:
         for number in range(4):
-            # longer than what is read at once
+            # longer than one piece that is read
             journal.add(request(question=number), completion("x" * 5000))
     lines = path.read_bytes().splitlines(keepends=True)
     for broken in (
@@ -177,14 +179,14 @@ def test_a_line_broken_beyond_its_head_is_named_when_its_completion_is_wanted(tm
     ],
     ids=["problem", "question", "attempt", "prompt", "max_tokens", "temperature", "top_p", "seed", "history"],
 )
-def test_a_completion_is_never_given_for_another_request(tmp_path: Path, other: Request) -> None:
+def test_a_completion_is_never_returned_for_another_request(tmp_path: Path, other: Request) -> None:
     with Journal(tmp_path / "journal.jsonl", "m") as journal:
         journal.add(request(), completion())
         assert journal.get(request()) == completion()
         assert journal.get(other) is None
 
 
-def test_a_completion_is_never_given_for_another_model_and_comes_back_for_its_own(tmp_path: Path) -> None:
+def test_a_completion_is_never_returned_for_another_model_but_for_its_own_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path, "m") as journal:
         journal.add(request(), completion("of m"))
@@ -200,7 +202,7 @@ def test_the_file_is_plain_text_with_one_object_a_line(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "folder" / "journal.jsonl"
     with Journal(path, "m") as journal:
         journal.add(request("题"), completion("一\n二\u2028三\x00\ud83d"))
-        # with the operating system at once: another process sees it while this one still runs
+        # the operating system has it at once: another process sees it while this one still runs
         (line,) = path.read_text(encoding="utf-8").split("\n")[:-1]
     assert json.loads(line)["key"] == ["题", 0, 0]
     assert json.loads(line)["text"] == "一\n二\u2028三\x00\ud83d"
@@ -223,7 +225,7 @@ def in_a_process_of_its_own(program: str, *arguments: str) -> "subprocess.Popen[
     )
 
 
-def test_a_second_process_is_told_that_the_journal_is_in_use(tmp_path: Path) -> None:
+def test_a_journal_in_use_is_refused_to_a_second_process(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     program = (
         "import sys, pathlib\nfrom errata.inference.journal import Journal\n"
@@ -236,13 +238,13 @@ def test_a_second_process_is_told_that_the_journal_is_in_use(tmp_path: Path) -> 
             Journal(path, "m")
         holder.kill()
         holder.wait()
-        # what a killed process held is free again
+        # the lock of a killed process is free again
         with Journal(path, "m") as journal:
             journal.add(request(), completion())
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_said_and_written_all_the_same(
+def test_without_locks_there_is_a_warning_and_the_journal_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
 ) -> None:
     no_flock(monkeypatch, code)
@@ -250,13 +252,15 @@ def test_a_file_system_without_locks_is_said_and_written_all_the_same(
     for _ in range(2):
         with Journal(path, "m") as journal:
             journal.add(request(), completion())
-        said = capsys.readouterr().out
-        assert said == f"{path}: this file system has no locks: let no two runs write the same journal at once\n"
+        output = capsys.readouterr().out
+        assert output == f"{path}: this file system has no locks: let no two runs write the same journal at once\n"
     with Journal(path, "m") as journal:
         assert journal.get(request()) == completion()
 
 
-def test_a_lock_that_fails_otherwise_is_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_fails_otherwise_is_not_reported_as_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     no_flock(monkeypatch, errno.EIO)
     with pytest.raises(UserError, match=r"journal\.jsonl: cannot write \(Input/output error\)"):
         Journal(tmp_path / "journal.jsonl", "m")
@@ -266,19 +270,19 @@ def test_a_lock_that_fails_otherwise_is_no_other_run(tmp_path: Path, monkeypatch
 FILL = """
 import json, pathlib, resource, sys
 from errata.core.errors import UserError
-from errata.inference.journal import Completion, Journal, Request, Sampling
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Request, Sampling
 from errata.data.records import Key
 path, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-def asked(number): return Request(Key("p", number), 0, "?", Sampling(64, 0.0, 1.0, 7))
+def request(number): return Request(Key("p", number), 0, "?", Sampling(64, 0.0, 1.0, 7))
 done = 0
 try:
     with Journal(path, "m") as journal:
         while True:
-            journal.add(asked(done), Completion("x" * 100, "stop", 1, 1, 0.5))
+            journal.add(request(done), Completion("x" * 100, "stop", 1, 1, 0.5))
             done += 1
             if done == int(sys.argv[3]):
-                # space is freed again while the journal is still open
                 break
 except UserError as error:
     print(json.dumps([done, str(error)]))
@@ -288,10 +292,10 @@ else:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 100, 1000, 1024, 1111, 4096, 10_000])
-def test_a_full_disk_is_told_and_what_was_there_is_kept(tmp_path: Path, limit: int) -> None:
+def test_a_full_disk_is_reported_and_earlier_completions_are_kept(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "journal.jsonl"
     with in_a_process_of_its_own(FILL, str(path), str(limit), "-1") as child:
-        output, _ = child.communicate(timeout=60)
+        output, _ = child.communicate(timeout=PATIENCE)
     done, message = json.loads(output.splitlines()[-1])
     assert message.startswith(f"{path}: cannot write (")
     assert "finished work is kept" in message
@@ -302,39 +306,40 @@ def test_a_full_disk_is_told_and_what_was_there_is_kept(tmp_path: Path, limit: i
         assert all(journal.get(request(question=number)) for number in range(done))
 
 
-def test_a_journal_goes_on_after_a_disk_was_full(tmp_path: Path) -> None:
+def test_a_journal_is_written_again_after_a_disk_was_full(tmp_path: Path) -> None:
     program = """
 import pathlib, resource, sys
 from errata.core.errors import UserError
-from errata.inference.journal import Completion, Journal, Request, Sampling
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Request, Sampling
 from errata.data.records import Key
-def asked(number): return Request(Key("p", number), 0, "?", Sampling(64, 0.0, 1.0, 7))
+def request(number): return Request(Key("p", number), 0, "?", Sampling(64, 0.0, 1.0, 7))
 with Journal(pathlib.Path(sys.argv[1]), "m") as journal:
-    journal.add(asked(0), Completion("x" * 100, "stop", 1, 1, 0.5))
+    journal.add(request(0), Completion("x" * 100, "stop", 1, 1, 0.5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 50, resource.RLIM_INFINITY))
     try:
-        journal.add(asked(1), Completion("x" * 100, "stop", 1, 1, 0.5))
+        journal.add(request(1), Completion("x" * 100, "stop", 1, 1, 0.5))
     except UserError:
         print("full")
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    journal.add(asked(2), Completion("x" * 100, "stop", 1, 1, 0.5))
+    journal.add(request(2), Completion("x" * 100, "stop", 1, 1, 0.5))
 """
     path = tmp_path / "journal.jsonl"
     with in_a_process_of_its_own(program, str(path)) as child:
-        output, _ = child.communicate(timeout=60)
+        output, _ = child.communicate(timeout=PATIENCE)
     assert output == "full\n"
     with Journal(path, "m") as journal:
         assert [journal.get(request(question=number)) is not None for number in range(3)] == [True, False, True]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in place of the folder")
     with pytest.raises(UserError, match=r"journal\.jsonl: cannot write"):
         Journal(tmp_path / "results" / "journal.jsonl", "m")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_the_right_to_write_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_the_right_to_write_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match=r"journal\.jsonl: cannot write \(Permission denied\)"):
         Journal(tmp_path / "journal.jsonl", "m")
@@ -349,12 +354,12 @@ def test_a_digest_depends_on_every_part_and_on_nothing_else(parts: list[str]) ->
     assert len({request(history=history).digest("m") for history in histories}) == len(histories)
 
 
-def test_what_was_journaled_before_requests_had_a_history_is_still_found() -> None:
-    asked = Request(Key("张", 1), 2, '题 "?"\n', Sampling(64, 0.8, 0.9, 7))
-    assert asked.digest("m").hex() == "e5631494a70764303ebd59f3337643b5"
+def test_completions_from_before_requests_had_a_history_are_still_found() -> None:
+    request = Request(Key("张", 1), 2, '题 "?"\n', Sampling(64, 0.8, 0.9, 7))
+    assert request.digest("m").hex() == "e5631494a70764303ebd59f3337643b5"
 
 
-def test_the_messages_are_those_of_the_history_and_the_prompt_last() -> None:
+def test_the_messages_are_the_history_and_then_the_prompt() -> None:
     assert request(prompt="?").messages == [{"role": "user", "content": "?"}]
     assert request(prompt="Why?", history=("1 + 1?", "3")).messages == [
         {"role": "user", "content": "1 + 1?"},
@@ -363,10 +368,11 @@ def test_the_messages_are_those_of_the_history_and_the_prompt_last() -> None:
     ]
 
 
-# Opens a journal, reads all of it, and tells how much memory that took beyond what the process had before.
+# Opens a journal, reads all of it, and prints how much memory that took.
 READ = """
 import pathlib, sys, tracemalloc
-from errata.inference.journal import Journal, Request, Sampling
+from errata.inference.journal import Journal
+from errata.inference.requests import Request, Sampling
 from errata.data.records import Key
 tracemalloc.start()
 with Journal(pathlib.Path(sys.argv[1]), "m") as journal:
@@ -377,9 +383,9 @@ with Journal(pathlib.Path(sys.argv[1]), "m") as journal:
 
 
 def test_memory_of_a_journal_does_not_grow_with_the_length_of_completions(tmp_path: Path) -> None:
-    count = 8000
+    count = 2000
     peaks = []
-    for length in (100, 5000):
+    for length in (100, 20_000):
         path = tmp_path / f"{length}.jsonl"
         with Journal(path, "m") as journal:
             journal.add(request(), completion("x" * length))
@@ -389,7 +395,7 @@ def test_memory_of_a_journal_does_not_grow_with_the_length_of_completions(tmp_pa
                 for number in range(1, count):
                     file.write(head + request(question=number).digest("m").hex() + rest)
         with in_a_process_of_its_own(READ, str(path), str(count), str(length)) as child:
-            output, _ = child.communicate(timeout=120)
+            output, _ = child.communicate(timeout=PATIENCE)
         opened, peak = map(int, output.split())
         assert opened == count
         peaks.append(peak)
@@ -397,7 +403,7 @@ def test_memory_of_a_journal_does_not_grow_with_the_length_of_completions(tmp_pa
     assert peaks[1] < 300 * count + 3 * 2**20
 
 
-def test_a_completion_that_the_context_cut_off_is_only_given_for_that_context(tmp_path: Path) -> None:
+def test_a_completion_that_the_context_cut_off_is_only_returned_for_that_context(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     by_context = Completion("I am still", "length", prompt_tokens=3, completion_tokens=5, seconds=0.25)
     by_limit = Completion("I am still", "length", prompt_tokens=3, completion_tokens=64, seconds=0.25)
@@ -410,5 +416,5 @@ def test_a_completion_that_the_context_cut_off_is_only_given_for_that_context(tm
         assert journal.get(request("limit")) == by_limit
         journal.add(request("context"), completion())
     with Journal(path, "m", context=512) as journal:
-        # a whole one is better than one that was cut off
+        # a whole completion is better than one that was cut off
         assert journal.get(request("context")) == completion()

@@ -1,4 +1,4 @@
-"""Step journal: what the journals hold, and what compacting leaves of them."""
+"""Step journal: tables of the completions in journals, and compacting."""
 
 import errno
 import fcntl
@@ -14,7 +14,8 @@ from asking import Asking
 from engines import wait_for
 from errata.__main__ import main
 from errata.data.records import Key
-from errata.inference.journal import Completion, Journal, Request, Sampling
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Request, Sampling
 from helpers import indexed, problem, write_jsonl
 from servers import Start
 
@@ -52,7 +53,7 @@ def show(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]
 
 
 def table(shown: str) -> list[list[str]]:
-    """Rows of the table without the times."""
+    """The rows of the table, without the times."""
     return [line.split()[:6] for line in shown.splitlines() if "@" in line]
 
 
@@ -84,7 +85,7 @@ def test_a_journal_is_shown_while_a_run_writes_it_and_compacting_is_refused(
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         wait_for(lambda: asking.journal.exists() and asking.journal.read_bytes().count(b"\n") == 9)
         with asking.journal.open("ab") as file:
-            # as if it were writing at this very moment
+            # as if it were writing at this moment
             file.write(b'{"digest": "00')
         status, shown, _ = show(asking.journal, capsys)
         before = asking.journal.read_bytes()
@@ -98,7 +99,7 @@ def test_a_journal_is_shown_while_a_run_writes_it_and_compacting_is_refused(
     assert sorted(each.name for each in asking.folder.glob("*journal*")) == ["journal.jsonl"]
 
 
-def test_compacting_drops_repeated_and_torn_lines_and_every_completion_is_still_given(
+def test_compacting_drops_repeated_and_torn_lines_and_keeps_every_completion(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
@@ -117,15 +118,15 @@ def test_compacting_drops_repeated_and_torn_lines_and_every_completion_is_still_
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "said"),
+    ("code", "status", "output"),
     [
         (errno.ENOSYS, 0, "this file system has no locks: let no run write this journal meanwhile"),
         (errno.EIO, 1, "cannot write (Input/output error)"),
         (errno.EWOULDBLOCK, 1, "a run writes this journal. Wait for it or stop it."),
     ],
 )
-def test_a_journal_without_a_lock_is_compacted_only_where_there_are_none(
-    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, status: int, said: str
+def test_a_journal_is_compacted_without_a_lock_only_where_there_are_no_locks(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, status: int, output: str
 ) -> None:
     def flock(*_: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -134,7 +135,7 @@ def test_a_journal_without_a_lock_is_compacted_only_where_there_are_none(
     path.write_bytes(b"".join([*lines, lines[0]]))
     monkeypatch.setattr(fcntl, "flock", flock)
     assert main(["journal", "compact", str(path)]) == status
-    assert f"{path}: {said}" in "".join(capsys.readouterr())
+    assert f"{path}: {output}" in "".join(capsys.readouterr())
     assert path.read_bytes() == b"".join(lines if status == 0 else [*lines, lines[0]])
 
 
@@ -147,7 +148,7 @@ def test_half_a_character_survives_compacting(tmp_path: Path) -> None:
         assert journal.get(request("a")) == completion("\ud83d")
 
 
-def test_compacting_for_one_model_keeps_that_model_alone(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compacting_for_one_model_keeps_only_that_model(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     of_m, of_n = labels(path)[0], labels(path)[-1]
     before = path.read_bytes()
     assert main(["journal", "compact", str(path), "--only-model", "m"]) == 1
@@ -182,7 +183,7 @@ def test_a_broken_line_is_named_and_nothing_is_changed(
 
 
 @pytest.mark.parametrize("action", ["show", "compact"])
-def test_a_journal_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
+def test_a_missing_journal_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
     assert main(["journal", action, str(tmp_path / "nowhere.jsonl")]) == 1
     assert f"{tmp_path / 'nowhere.jsonl'}: cannot read" in capsys.readouterr().err
     assert not (tmp_path / "nowhere.jsonl").exists()

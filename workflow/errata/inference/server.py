@@ -156,8 +156,8 @@ def _endpoint(spec: ServerSpec) -> Server:
     key = os.environ.get(spec.api_key_env, "").strip() or "none"
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UserError(
-            f"the environment variable {spec.api_key_env} holds no key: it contains a blank, a line end or a letter "
-            "that no key has. Put the key alone into it."
+            f"the environment variable {spec.api_key_env} contains no key that can be sent: it has a blank or "
+            "a line end in it, or a character that is not ASCII. Put the key alone into it."
         )
     return Server(spec.base_url, key, spec.model)
 
