@@ -156,7 +156,7 @@ class Session:
         """
         if find_spec("aiohttp") is None:
             raise _wrong_environment(self.step, self.server.engine)
-        with gpus.reserved(gpus.wanted(self.server.engine, self.server.options)) as environment:
+        with gpus.reserve(gpus.count_server_gpus(self.server.engine, self.server.options)) as environment:
             return self._ask(journal, scheduler, what, total, time_left, environment)
 
     def _ask(

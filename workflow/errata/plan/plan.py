@@ -175,7 +175,7 @@ class Plan:
         """How many GPUs a server takes; cluster executors ask for so many."""
         model, variant = self.respondent(wildcards)
         on_gpus = self.engine(model, variant) == "vllm" and self.hardware == "cuda"
-        return gpus.gpus_of(self.server_options(model, variant)) if on_gpus else 0
+        return gpus.count_gpus(self.server_options(model, variant)) if on_gpus else 0
 
     def asking(self, step: str, path: str) -> Callable[[Wildcards], str]:
         """The path of something that an asking job has for itself; `{job}` in it is the job's name."""

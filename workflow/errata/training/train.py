@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = read_settings(arguments.settings)
     check_settings(settings, arguments.strategy)
     texts = read_texts(arguments.dataset)
-    with gpus.reserved(arguments.processes) as visible:
+    with gpus.reserve(arguments.processes) as visible:
         os.environ.update(visible)
         run_on_gpus(arguments, settings, texts)
 
@@ -211,8 +211,8 @@ def start_trainer(folder: WorkFolder, launch: Launch, lock: int) -> "Iterator[su
         # Slurm sends SIGTERM to every process: torchrun must live on while its workers save a checkpoint
         ignored=[signal.SIGTERM] if launch.world.needs_launcher else [],
         # srun must end by SIGTERM, so that it ends the processes of the other nodes
-        orphaned=signal.SIGKILL if launch.world.nodes == 1 else signal.SIGTERM,
-        kept=[lock],
+        parent_death_signal=signal.SIGKILL if launch.world.nodes == 1 else signal.SIGTERM,
+        pass_fds=[lock],
     ) as process:
         yield process
 
