@@ -11,7 +11,7 @@ from errata.config.variants import BASE, Variant
 from errata.core.errors import UserError
 from errata.core.files import read_json, write_text
 from errata.core.wording import duration
-from errata.reporting.leaderboard import Comparison, Row, collect, compare
+from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
 from errata.reporting.tables import DASH, JUDGED, accuracy, difference, markdown, number, read_config, write_csv
 from errata.training.runs import RUNS_FILE, RunHistory, TrainingTime
 
@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"--config: no {error}. Give the configuration with its defaults filled in, as rule ablation does."
         ) from error
     order = [name for name, strategy in strategies.items() if strategy.fold is None]
-    rows = [row for row in collect(arguments.scores, order) if row.variant == Variant(row.variant.made)]
+    rows = [row for row in read_rows(arguments.scores, order) if row.variant == Variant(row.variant.made)]
     rows = [row for row in rows if row.score.model in arguments.model]
     rows.sort(key=lambda row: arguments.model.index(row.score.model))
     if not rows:

@@ -9,7 +9,7 @@ from errata.config.variants import BASE
 from errata.core.errors import UserError
 from errata.core.files import write_text
 from errata.core.wording import duration
-from errata.reporting.leaderboard import Comparison, Row, collect, compare
+from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
 from errata.reporting.tables import DASH, JUDGED, accuracy, difference, markdown, number, read_config, write_csv
 
 SPLITS = ("train", "test")
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: a file cannot be read, or is not the score of a base model.
     """
-    rows = collect(arguments.scores, [])
+    rows = read_rows(arguments.scores, [])
     other = [f"{row.score.model}, {row.score.variant}" for row in rows if row.score.variant != BASE]
     if other:
         raise UserError(f"--scores: {'; '.join(other)}: not a base model. Give results/{{model}}/scores/base/*.json.")
