@@ -9,7 +9,8 @@ import pytest
 from asking import Asking
 from errata.asking.methods import Method
 from errata.asking.prompts import Template, read
-from errata.data.records import Problem, Question, usable
+from errata.data.records import Problem, Question
+from errata.data.rows import AttemptRow
 from errata.inference.journal import Completion, Sampling
 from helpers import PROMPTS, indexed, problem, write_jsonl
 from servers import ScriptedServer, Start
@@ -120,8 +121,10 @@ def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(as
             "finish_reason": "stop",
         },
     ]
-    assert [usable(attempt) for attempt in rows["slip"]["attempts"]] == [False, True]
-    assert not any(usable(attempt) for id in ("never", "wrong") for attempt in rows[id]["attempts"])
+    assert [AttemptRow.from_record(attempt).accepted for attempt in rows["slip"]["attempts"]] == [False, True]
+    assert not any(
+        AttemptRow.from_record(attempt).accepted for id in ("never", "wrong") for attempt in rows[id]["attempts"]
+    )
     template = read(asking.folder / "distill.txt", "distill").digest
     assert {row["template"] for row in done.rows} == {template}
     summary = done.summary
@@ -242,7 +245,7 @@ def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_tr
         "never": ("rejected", ["no-solution"] * 2),
         "wrong": ("exhausted", [None] * 2),
     }
-    assert not any(usable(attempt) for attempt in rows["never"]["attempts"])
+    assert not any(AttemptRow.from_record(attempt).accepted for attempt in rows["never"]["attempts"])
     assert asked_to_conclude(server) == 1
 
 
