@@ -14,9 +14,9 @@ from errata.data.parts import ALL_PROBLEMS, Part, add_part_argument, read_questi
 from errata.data.records import Problem, Question
 from errata.data.rows import AnswerRow
 from errata.data.summaries import AnswerSummary
-from errata.inference.dispatch import Load
-from errata.inference.journal import Completion, Request
-from errata.inference.session import Generation, Tally, add_serving_arguments
+from errata.inference.dispatch import Utilization
+from errata.inference.requests import Completion, Request
+from errata.inference.session import Session, Tally, add_serving_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,15 +34,15 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: the server cannot be started or reached, stopped answering, or refused every single question.
     """
-    generation = Generation.from_arguments(arguments)
+    session = Session.from_arguments(arguments)
     template = prompts.read(arguments.prompt)
 
     def request(problem: Problem, question: Question) -> Request:
         key = problem.key(question)
-        return Request(key, 0, template.render(problem, question), generation.sampling(key, 0))
+        return Request(key, 0, template.render(problem, question), session.sampling(key, 0))
 
     part: Part = arguments.part
-    with DataFile(arguments.data) as data, generation.journal() as journal:
+    with DataFile(arguments.data) as data, session.journal() as journal:
         total = 0
         missing: list[Location] = []
         for offset, problem in part.take(data.problems()):
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
             ]
         reused = total - len(missing)
         work = RequestQueue(lambda location: request(*data.question(location)), missing, reused)
-        load = generation.ask(journal, work, part.label("answer"), total) if missing else Load()
+        utilization = session.ask(journal, work, part.label("answer"), total) if missing else Utilization()
         # for a part, step gather decides: other parts may have succeeded
         if work.failures and len(work.failures) == total and part == ALL_PROBLEMS:
             raise work.refused_all(arguments.model)
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
             truncated=tally.truncated,
             failed=tally.failed,
             reused=reused,
-            costs=tally.costs(journal, load, part),
+            costs=tally.costs(journal, utilization, part),
         )
     write_json(arguments.summary, summary.to_record())
 

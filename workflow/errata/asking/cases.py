@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from errata.data.records import Key, Question
-from errata.inference.dispatch import Job
-from errata.inference.journal import Completion
+from errata.inference.dispatch import PendingRequest
+from errata.inference.requests import Completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Case:
 
 
 @dataclass(eq=False, slots=True)
-class Trial(Job):
+class Trial(PendingRequest):
     """A request of an attempt under way.
 
     Attributes:

@@ -1,6 +1,6 @@
 """What a completion answers."""
 
-from errata.inference.journal import Completion
+from errata.inference.requests import Completion
 from errata.reading.answers import read_answer
 
 

@@ -12,7 +12,7 @@ from errata.core.files import atomic_file, read_jsonl, write_json
 from errata.data.records import ABOUT, Key
 from errata.data.rows import read_answers, read_places
 from errata.data.summaries import Costs, PartCosts, RetrySummary, Summary, read_summary
-from errata.inference.journal import Runs
+from errata.inference.run_times import RunTimes
 
 SummaryT = TypeVar("SummaryT", bound=Summary)
 # Faults that are reported one by one.
@@ -133,13 +133,13 @@ def _add(name: str, values: Sequence[Any]) -> Any:
 
 def _add_costs(summaries: Sequence[Summary]) -> Costs:
     costs = [summary.costs for summary in summaries]
-    runs, parts = Runs(), []
+    times, parts = RunTimes(), []
     asked = busy = 0.0
     for summary, cost in zip(summaries, costs, strict=True):
         if cost.runs is None:
             raise UserError("a summary is not of a part. Delete the parts and run again.")
         for started, until in cost.runs.runs:
-            runs.span(started, until)
+            times.add(started, until)
         asked += cost.runs.asked_seconds
         busy += (cost.saturated or 0.0) * cost.runs.asked_seconds
         parts.append(
@@ -156,7 +156,7 @@ def _add_costs(summaries: Sequence[Summary]) -> Costs:
         prompt_tokens=_add("prompt_tokens", [cost.prompt_tokens for cost in costs]),
         cached_tokens=_add("cached_tokens", [cost.cached_tokens for cost in costs]),
         completion_tokens=_add("completion_tokens", [cost.completion_tokens for cost in costs]),
-        wall_seconds=round(runs.seconds, 3),
+        wall_seconds=round(times.seconds, 3),
         requests=_add("requests", [cost.requests for cost in costs]),
         cancelled=_add("cancelled", [cost.cancelled for cost in costs]),
         saturated=round(busy / asked, 3) if asked else None,

@@ -17,7 +17,7 @@ from errata.asking.prompts import Template
 from errata.core.errors import UserError
 from errata.data.records import Key, Problem, Question
 from errata.data.rows import GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION, AnswerRow, AttemptRow
-from errata.inference.journal import Completion, Request, Sampling
+from errata.inference.requests import Completion, Request, Sampling
 from errata.reading.answers import read_answer
 from errata.reading.choices import is_name, without_choice, without_conclusion
 from errata.reading.giveaway import gives_away

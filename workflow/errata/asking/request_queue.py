@@ -10,8 +10,8 @@ from typing import NamedTuple, Self
 from errata.core.errors import UserError
 from errata.core.files import cannot_read, read_jsonl_places
 from errata.data.records import Problem, Question
-from errata.inference.dispatch import ByProblem, Job
-from errata.inference.journal import Completion, Request
+from errata.inference.dispatch import ByProblem, PendingRequest
+from errata.inference.requests import Completion, Request
 
 
 class Location(NamedTuple):
@@ -67,7 +67,7 @@ class DataFile:
 
 
 @dataclass(eq=False, slots=True)
-class LocatedJob(Job):
+class LocatedJob(PendingRequest):
     """A request in flight, with the location from which it can be made again."""
 
     location: Location

@@ -15,9 +15,10 @@ from errata.data.parts import ALL_PROBLEMS, Part, add_part_argument, read_questi
 from errata.data.records import ABOUT
 from errata.data.rows import GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION, RetryRow, read_answers
 from errata.data.summaries import RetrySummary
-from errata.inference.dispatch import Load
-from errata.inference.journal import Completion, Journal, Request
-from errata.inference.session import Generation, Tally, add_serving_arguments
+from errata.inference.dispatch import Utilization
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Request
+from errata.inference.session import Session, Tally, add_serving_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,14 +63,14 @@ def run(arguments: argparse.Namespace) -> None:
         UserError: the flags do not go together, or a template will not do; the server cannot be started or reached,
             stopped answering, or gave no completion at all.
     """
-    generation = Generation.from_arguments(arguments)
+    session = Session.from_arguments(arguments)
     attempts, keep = arguments.attempts, arguments.keep
     part: Part = arguments.part
-    method = Method.read(arguments.method, generation.sampling, arguments.prompt, arguments.conclude)
+    method = Method.read(arguments.method, session.sampling, arguments.prompt, arguments.conclude)
     if method.name == "reflect" and arguments.about == "all":
         raise UserError("--about all goes with self and distill: there is no mistake in a right answer to reflect on.")
     cases = asked_about(arguments.about, method, arguments.data, arguments.answers, part)
-    with generation.journal() as journal:
+    with session.journal() as journal:
         reused = take_known(cases, journal.get, method, attempts)
         going = [case for case in cases if not case.over(attempts, keep)]
         work = UntilRight(
@@ -85,10 +86,10 @@ def run(arguments: argparse.Namespace) -> None:
             finished=len(cases) - len(going),
         )
         time_left = None if arguments.time_budget is None else 60 * arguments.time_budget - journal.seconds
-        load = Load()
+        utilization = Utilization()
         # the last completion came a moment before its time was up
         if going and (time_left is None or time_left > 1.0) and work.affordable:
-            load = generation.ask(journal, work, part.label("retry"), len(cases), time_left=time_left)
+            utilization = session.ask(journal, work, part.label("retry"), len(cases), time_left=time_left)
         # of a part that is for step gather to say: the others may have gone well
         if cases and all(case.outcome == "failed" for case in cases) and part == ALL_PROBLEMS:
             failure = next(attempt.failure for attempt in cases[0].attempts.values())
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
             )
         tally = Tally()
         write_jsonl(arguments.output, (row.to_record() for row in _rows(cases, journal, method, tally)))
-        costs = tally.costs(journal, load, part)
+        costs = tally.costs(journal, utilization, part)
     outcomes = Counter(case.outcome for case in cases)
     solved_by = Counter(min(case.accepted()) for case in cases if case.accepted())
     finished = [attempt for case in cases for attempt in case.attempts.values()]

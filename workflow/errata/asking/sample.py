@@ -15,9 +15,9 @@ from errata.data.parts import ALL_PROBLEMS, Part, read_questions
 from errata.data.records import Problem, Question
 from errata.data.rows import Sample, SampleRow
 from errata.data.summaries import SampleSummary
-from errata.inference.dispatch import Load
-from errata.inference.journal import Completion, Request
-from errata.inference.session import Generation, Tally
+from errata.inference.dispatch import Utilization
+from errata.inference.requests import Completion, Request
+from errata.inference.session import Session, Tally
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,15 +35,15 @@ def run(arguments: argparse.Namespace) -> None:
     if samples < 1:
         raise UserError(f"--samples {samples}: at least one completion is to be sampled (score.samples).")
     numbers = range(1, samples + 1)
-    generation = Generation.from_arguments(arguments)
+    session = Session.from_arguments(arguments)
     template = prompts.read(arguments.prompt)
 
     def request(problem: Problem, question: Question, sample: int) -> Request:
         key = problem.key(question)
-        return Request(key, sample, template.render(problem, question), generation.sampling(key, sample))
+        return Request(key, sample, template.render(problem, question), session.sampling(key, sample))
 
     part: Part = arguments.part
-    with DataFile(arguments.data) as data, generation.journal() as journal:
+    with DataFile(arguments.data) as data, session.journal() as journal:
         total = 0
         missing: list[Location] = []
         for offset, problem in part.take(data.problems()):
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
                 ]
         reused = total - len(missing)
         work = RequestQueue(lambda location: request(*data.question(location), location.sample), missing, reused)
-        load = generation.ask(journal, work, part.label("sample"), total) if missing else Load()
+        utilization = session.ask(journal, work, part.label("sample"), total) if missing else Utilization()
         # for a part, step gather decides: other parts may have succeeded
         if total and len(work.failures) == total and part == ALL_PROBLEMS:
             raise work.refused_all(arguments.model)
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
             failed_samples=tally.failed,
             truncated=tally.truncated,
             reused=reused,
-            costs=tally.costs(journal, load, part),
+            costs=tally.costs(journal, utilization, part),
         )
     write_json(arguments.summary, summary.to_record())
 

@@ -255,15 +255,17 @@ class Tally:
         self.cached += completion.cached_tokens or 0
         self.cache_known |= completion.cached_tokens is not None
 
-    def costs(self, journal: Journal, load: Utilization, part: Part = ALL_PROBLEMS) -> Costs:
+    def costs(self, journal: Journal, utilization: Utilization, part: Part = ALL_PROBLEMS) -> Costs:
         """What the asking cost; of a part also when it was asked, so that step gather can add the parts up."""
         return Costs(
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached if self.cache_known else None,
             completion_tokens=self.completion_tokens,
             wall_seconds=round(journal.seconds, 3),
-            requests=load.requests,
-            cancelled=load.cancelled,
-            saturated=None if load.share is None else round(load.share, 3),
-            runs=None if part == ALL_PROBLEMS else PartRuns(str(part), round(load.seconds, 3), tuple(journal.runs.spans)),
+            requests=utilization.requests,
+            cancelled=utilization.cancelled,
+            saturated=None if utilization.share is None else round(utilization.share, 3),
+            runs=None
+            if part == ALL_PROBLEMS
+            else PartRuns(str(part), round(utilization.seconds, 3), tuple(journal.runs.spans)),
         )
