@@ -119,7 +119,7 @@ LINT = Lane(
         tool("ruff", "check", "."),
         tool("snakefmt", "--check", "--compact-diff", "Snakefile", "workflow/rules"),
         tool("lint-imports", "--no-cache"),
-        tool("shellcheck", ".ci/run", "envs/lock.sh", "envs/unpack.sh"),
+        tool("shellcheck", ".ci/run", "envs/lock.sh", "envs/unpack.sh", "tests/slurm/quantizer.sh"),
         tool("mypy"),
     ],
 )
