@@ -92,7 +92,7 @@ def test_answers_killed_at_fifteen_more_moments_lose_nothing_and_ask_nothing_twi
         assert content.startswith(kept)
         kept = content[: content.rfind(b"\n") + 1]
     with engines.step(tmp_path, "--data", str(data)) as process:
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     engines.gone(server)
     assert [row["id"] for row in read_jsonl(tmp_path / "out.jsonl")] == [f"p{number}" for number in range(questions)]
@@ -162,7 +162,7 @@ with Journal(journal, "m") as journal, serving(spec, log) as server:
 
 def test_a_loser_that_is_cancelled_stops_on_the_server_too(steps: Steps, gguf: Path) -> None:
     command = [steps.python, "-c", CANCEL, gguf, steps.journal, steps.log]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     losers = int(done.stdout)
     assert losers >= 1, "all of them came to their end within two seconds"
