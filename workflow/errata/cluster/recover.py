@@ -56,10 +56,10 @@ def run(arguments: argparse.Namespace) -> None:
             slurm.ask("scancel", *active)
             _say(f"cancelled: {', '.join(active)}")
     wait(folder)
-    kept = unrecorded(folder)
-    if kept:
-        _snakemake(folder, "--cleanup-metadata", *kept)
-        _say(f"kept, since their jobs ended well: {', '.join(kept)}")
+    finished = find_unrecorded(folder)
+    if finished:
+        _snakemake(folder, "--cleanup-metadata", *finished)
+        _say(f"kept, since their jobs ended well: {', '.join(finished)}")
     if locks(folder):
         _snakemake(folder, "--unlock")
         if locks(folder):
@@ -88,7 +88,7 @@ def wait(folder: Path) -> None:
         time.sleep(_PAUSE)
 
 
-def unrecorded(folder: Path) -> list[str]:
+def find_unrecorded(folder: Path) -> list[str]:
     """Outputs that are newer than Snakemake's record of them: their jobs outlived Snakemake.
 
     The job itself has marked them as complete. The record is of an earlier run, perhaps with other parameters, and
