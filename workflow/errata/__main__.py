@@ -11,7 +11,7 @@ from errata.core.errors import UserError
 # Step -> (module, one-line help). A module has `add_arguments(parser)` and `run(arguments)`. Only the module of the
 # requested step is imported: steps run in different environments.
 STEPS = {
-    "puzzles": ("errata.puzzles", "make the committed puzzle set again"),
+    "puzzles": ("errata.puzzles.generate", "make the committed puzzle set again"),
     "environment": ("errata.environments.environment", "build one locked environment of envs/ with uv"),
     "fix": ("errata.data.fix", "validate and correct a file of problems"),
     "leaks": ("errata.data.leaks", "report problems that occur in both splits"),
