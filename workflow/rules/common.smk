@@ -29,22 +29,17 @@ shell.prefix(
 
 from errata.cluster.hooks import Hooks
 from errata.asking import prompts
-from errata.config.validation import validated
+from errata.config.validation import read_configuration
 from errata.core.errors import UserError
 from errata.core.files import read_json
-from errata.data.records import SPLITS
 from errata.plan.flags import Told
-from errata.plan.plan import Plan, bases, python, ready
+from errata.plan.plan import SPLITS, Plan, bases, python, ready
 from errata.plan.targets import Targets
 
 HOOKS = Hooks()
 
 try:
-    CONFIGURATION = validated(
-        config,
-        ", ".join(map(str, workflow.configfiles)) or "configuration",
-        overrides=workflow.config_settings.config,
-    )
+    CONFIGURATION = read_configuration(config, workflow.configfiles, workflow.config_settings.config)
     # Which models and files a job is about, what it is told of the configuration, and what there is to make.
     CONFIG = CONFIGURATION.to_record()
     PLAN = Plan(CONFIGURATION)

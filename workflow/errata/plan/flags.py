@@ -114,5 +114,6 @@ class Told:
 
     def score(self, wildcards: Wildcards) -> Flags:
         """A base model that was itself trained here has seen the training questions, whatever is left out later."""
-        seen = wildcards.split != "test" and trained_here(self.plan.settings, wildcards.model)
+        sources = {name: settings["source"] for name, settings in self.plan.settings.items()}
+        seen = wildcards.split != "test" and trained_here(sources, wildcards.model)
         return ["--held-out", "no"] if seen else []

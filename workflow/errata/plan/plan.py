@@ -15,6 +15,7 @@ from errata.config.strategies import Strategies, Strategy
 from errata.config.variants import BASE, Variant
 from errata.core import gpus
 
+SPLITS = ("train", "test")
 # What a method asks with, beside the prompt of the first answers.
 _PURPOSES = {"distill": ["distill"], "reflect": ["reflect", "conclude"]}
 
@@ -135,7 +136,7 @@ class Plan:
         """What a variant weighs: the quantized checkpoint itself, even where a CPU serves it dequantized."""
         variant = Variant.parse(wildcards.variant).greedy
         # the models of all folds are of one size
-        variant = variant.of_fold(1) if wildcards.split == "folds" and variant.made != BASE else variant
+        variant = variant.of_fold(1) if wildcards.split == "folds" and variant.strategy != BASE else variant
         model, name = wildcards.model, str(variant)
         return self.checkpoint(model, name) if variant.bits else self.weights(model, name)
 
@@ -159,7 +160,7 @@ class Plan:
         strategy = self.strategies.get(wildcards.get("strategy", ""))
         if strategy is None:
             return wildcards.model, wildcards.get("variant", BASE)
-        return (strategy.teacher, BASE) if strategy.teacher else (wildcards.model, strategy.asked)
+        return (strategy.teacher, BASE) if strategy.teacher else (wildcards.model, strategy.respondent)
 
     def asking_weights(self, wildcards: Wildcards) -> str | list[str]:
         return self.weights(*self.respondent(wildcards))
@@ -207,7 +208,7 @@ class Plan:
 
     def first_answers(self, wildcards: Wildcards) -> str:
         """The answers whose wrong ones a strategy learns from."""
-        asked = self.strategy(wildcards).asked
+        asked = self.strategy(wildcards).respondent
         return f"results/{wildcards.model}/{'answers' if asked == BASE else f'scores/{asked}'}/train.jsonl"
 
     def retries(self, wildcards: Wildcards) -> str:
@@ -224,7 +225,7 @@ class Plan:
         before = []
         strategy = self.strategy(wildcards)
         while strategy.round > 1:
-            strategy = self.strategies[strategy.asked]
+            strategy = self.strategies[strategy.respondent]
             before.append(f"results/{wildcards.model}/sft/{strategy.name}.json")
         return before
 

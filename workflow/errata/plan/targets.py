@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from errata.config.strategies import of_round
-from errata.config.variants import BASE, Variant
+from errata.config.variants import BASE, Variant, round_name
 from errata.core.errors import UserError
 from errata.core.files import read_jsonl
 from errata.plan.plan import Plan, Wildcards
@@ -37,7 +36,7 @@ class Targets:
         made = []
         for strategy, rounds in strategies.items() if model in self.plan.trained else []:
             for number in range(1, rounds + 1):
-                name = of_round(strategy, number)
+                name = round_name(strategy, number)
                 without = [f"{name}.fold{fold}" for fold in range(1, folds + 1)]
                 if not all(self.there_is(model, each) for each in without or [name]):
                     break
@@ -110,7 +109,7 @@ class Targets:
         return [
             f"results/{model}/scores/{variant}/{split}.json"
             for model in self.plan.trained
-            for variant in [BASE, *self.trained(model, strategies.compared, strategies.folds)]
+            for variant in [BASE, *self.trained(model, strategies.ablation, strategies.folds)]
         ]
 
 

@@ -182,7 +182,7 @@ def describe_held_out(rows: Sequence[Row], folds: int | None, leaks: Sequence[st
             )
         else:
             sentences.append(f"{split}: no scored model was trained on its questions.")
-    tuned = [row for row in rows if row.variant.made != BASE]
+    tuned = [row for row in rows if row.variant.strategy != BASE]
     if tuned and not any(row.score.held_out and row.score.questions for row in tuned):
         sentences.append(
             "No tuned model was scored on labelled questions that it was not trained on, so no figure here says how it "

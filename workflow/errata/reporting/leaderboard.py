@@ -137,9 +137,9 @@ def read_rows(paths: Iterable[Path], strategies: Sequence[str]) -> list[Row]:
     def rank(key: tuple[str, str, str]) -> tuple[int | str, ...]:
         model, split, text = key
         variant = Variant.parse(text)
-        place = order.index(variant.made) if variant.made in order else len(order)
+        place = order.index(variant.strategy) if variant.strategy in order else len(order)
         splits = SPLIT_ORDER.index(split if split in SPLIT_ORDER else "others")
-        return models.index(model), splits, split, place, variant.made, -(variant.bits or 1000), variant.votes or 0
+        return models.index(model), splits, split, place, variant.strategy, -(variant.bits or 1000), variant.votes or 0
 
     rows = []
     for key in sorted(found, key=rank):

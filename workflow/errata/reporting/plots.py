@@ -191,8 +191,8 @@ def _points(axes: "Axes", scores: Sequence[Score], strategies: Sequence[str], li
     walls = [float(scale.transform((limit, 0.0))[0]) for limit in limits]
     for score, place in zip(scores, spread(places, walls), strict=True):
         variant = Variant.parse(score.variant)
-        number = list(strategies).index(variant.made) if variant.made in strategies else len(strategies)
-        colour = INK if variant.made == BASE else SERIES[number % len(SERIES)]
+        number = list(strategies).index(variant.strategy) if variant.strategy in strategies else len(strategies)
+        colour = INK if variant.strategy == BASE else SERIES[number % len(SERIES)]
         accuracy = 100 * (score.accuracy or 0.0)
         axes.errorbar(
             [scale.inverted().transform((place, 0.0))[0]],

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments.config)
     configured = in_order(config)
     rows = read_rows(arguments.scores, configured)
-    scored = {row.variant.made for row in rows} - {BASE}
+    scored = {row.variant.strategy for row in rows} - {BASE}
     # of those that only target ablation makes, and of rounds, what there is
     strategies = [name for name in configured if name in scored or name in (config.get("strategies") or [])]
     strategies += sorted(scored - set(strategies))
@@ -122,7 +122,7 @@ class Source(NamedTuple):
 def source_of(config: dict[str, Any], strategy: str) -> Source:
     strategies = known(config)
     if strategies and strategy in strategies:
-        return Source(strategies.retries(strategy), strategies[strategy].asked)
+        return Source(strategies.retries(strategy), strategies[strategy].respondent)
     return Source(strategy, BASE)
 
 
@@ -174,7 +174,7 @@ def model_section(
     for row in mine:
         score = row.score
         # quantized and voted variants answer nearly as what they were made of: their examples would say the same again
-        if row.to_base and row.variant == Variant(row.variant.made) and score.split != "train":
+        if row.to_base and row.variant == Variant(row.variant.strategy) and score.split != "train":
             gained, gained_count = find_flips(base[score.split], row.answers, score.variant, to_right=True)
             lost, lost_count = find_flips(base[score.split], row.answers, score.variant, to_right=False)
             changed.append(Flips(score.variant, score.split, gained, gained_count, lost, lost_count))

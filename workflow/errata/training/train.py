@@ -37,7 +37,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from errata.config.trainer_keys import STRATEGIES, check_settings, read_settings
+from errata.config.trainer_keys import STRATEGIES, check_options, read_options
 from errata.core import gpus
 from errata.core.errors import UserError
 from errata.core.processes import running
@@ -75,8 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    settings = read_settings(arguments.settings)
-    check_settings(settings, arguments.strategy)
+    settings = read_options(arguments.settings)
+    check_options(settings, arguments.strategy)
     texts = read_texts(arguments.dataset)
     with gpus.reserve(arguments.processes) as visible:
         os.environ.update(visible)
