@@ -1,29 +1,30 @@
-"""Sources of base models: which of them this workflow makes itself."""
+"""Sources of base models: which of them this workflow has made itself."""
 
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 
 def own_source(source: str | None) -> str | None:
-    """The path, from the project, of a source that this workflow makes; None for any other source."""
+    """A source that is made here, as its path below the project; None for any other."""
     path = os.path.relpath(source) if source else ""
     return path if path.startswith("results/") else None
 
 
-def trained_here(sources: Mapping[str, str | None], model: str) -> bool:
-    """Whether a base model was trained by this workflow, and so has seen all the training questions.
+def trained_here(models: Mapping[str, Mapping[str, Any]], model: str) -> bool:
+    """Whether a base model comes of a training of this workflow, and so has seen all the training questions.
 
     Args:
-        sources: of all models by name, baselines included.
+        models: settings by name, those that are only scored included.
     """
     seen = set()
-    while model in sources and model not in seen:
+    while model in models and model not in seen:
         seen.add(model)
-        match = re.match(r"results/([^/]+)/(\w+)", own_source(sources[model]) or "")
-        if match is None:
+        found = re.match(r"results/([^/]+)/(\w+)", own_source(models[model]["source"]) or "")
+        if found is None:
             return False
-        if match[2] != "base":
+        if found[2] != "base":
             return True
-        model = match[1]
+        model = found[1]
     return False

@@ -1,8 +1,8 @@
-"""Where the workflow's own files are, whatever the working directory is."""
+"""Where the files of the workflow itself are: found from the package, so that the working directory does not matter."""
 
 from pathlib import Path
 
-# The folder that PYTHONPATH needs for `import errata`.
+# What PYTHONPATH needs so that `import errata` works.
 PACKAGE = Path(__file__).resolve().parents[2]
 REPOSITORY = PACKAGE.parent
 SCHEMAS = PACKAGE / "schemas"

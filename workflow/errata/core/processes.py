@@ -1,4 +1,4 @@
-"""Long-running child processes. They end with the step that started them, and so do their own children."""
+"""Long-running child processes: they end with the step that started them, and take their own children along."""
 
 import ctypes
 import os
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO
 
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextmanager
@@ -24,19 +23,19 @@ def running(
     environment: Mapping[str, str] | None = None,
     patience: float = 30.0,
     ignored: Sequence[signal.Signals] = (),
-    parent_death_signal: signal.Signals = signal.SIGTERM,
-    pass_fds: Sequence[int] = (),
+    orphaned: signal.Signals = signal.SIGTERM,
+    kept: Sequence[int] = (),
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run a command until the block ends, for whatever reason; then stop its whole process group.
+    """Run a command while the block lasts; at its end, however it comes, the whole process group is stopped.
 
-    SIGTERM (a job that is cancelled or preempted) ends the block like an exception.
+    SIGTERM ends the block as an exception does (a job that is cancelled or preempted).
 
     Args:
         log: output and errors of the command are appended to it.
-        patience: seconds from SIGTERM to SIGKILL.
-        ignored: signals that the command and its children ignore, unless they change that themselves.
-        parent_death_signal: sent by the kernel to the command if this process is killed and cannot clean up.
-        pass_fds: file descriptors that the command inherits.
+        patience: seconds that it has to end by itself once it is told to.
+        ignored: signals that the command and its children ignore unless they say otherwise.
+        orphaned: what the command gets from the kernel when this process is killed without a chance to clean up.
+        kept: file descriptors that the command inherits.
     """
     with orderly_end():
         with log.open("ab") as output:
@@ -47,10 +46,10 @@ def running(
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=environment,
-                # in a session of its own: signals reach it only through us, and reach its children too
+                # a session of its own, so that a signal reaches it through us only, and its children with it
                 start_new_session=True,
-                pass_fds=pass_fds,
-                preexec_fn=partial(_prepare_child, os.getpid(), parent_death_signal, ignored),
+                pass_fds=kept,
+                preexec_fn=partial(_prepare, os.getpid(), orphaned, ignored),
             )
         try:
             yield process
@@ -60,8 +59,8 @@ def running(
 
 @contextmanager
 def orderly_end() -> Iterator[None]:
-    """Let SIGTERM end the block like an exception, so that everything is closed and no process is left."""
-    previous = signal.signal(signal.SIGTERM, _exit)
+    """Let SIGTERM end the block as an exception does: what was begun is closed, and nothing is left behind."""
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:
@@ -69,14 +68,14 @@ def orderly_end() -> Iterator[None]:
 
 
 def stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
-    """Stop a process and all its descendants, with SIGTERM and after `patience` seconds with SIGKILL.
+    """End a process and everything that descends from it: politely, and after `patience` seconds not.
 
-    The process group alone is not enough: torchrun puts its workers into sessions of their own.
+    torchrun puts its workers into sessions of their own, so the process group alone would miss them.
     """
     family = descendants(process.pid)
-    for each in (signal.SIGTERM, signal.SIGKILL):
+    for how in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, each)
+            os.killpg(process.pid, how)
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
     for pid in family:
@@ -85,11 +84,11 @@ def stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The ids of all descendants of a process; none on systems without /proc."""
+    """The ids of all processes that descend from `pid`; empty where there is no /proc."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
-            # the fields after the command's name, which is in parentheses and may contain anything
+            # the fields after the command's name, which may hold anything, in parentheses
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(entry.name))
     found: list[int] = []
@@ -103,14 +102,13 @@ def descendants(pid: int) -> list[int]:
 
 @contextmanager
 def diverted(log: Path) -> Iterator[IO[str]]:
-    """Append everything that this process and its libraries print to a file, until the block ends.
+    """Send what this process and its libraries print to a file, while the block lasts.
 
-    Yields:
-        The real standard error, for messages to the user.
+    Gives the real standard error, for messages that are to be seen.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    originals = [os.dup(number) for number in (1, 2)]
+    kept = [os.dup(number) for number in (1, 2)]
     with log.open("ab") as file, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
@@ -119,36 +117,39 @@ def diverted(log: Path) -> Iterator[IO[str]]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for number, original in zip((1, 2), originals, strict=True):
+            for number, original in zip((1, 2), kept, strict=True):
                 os.dup2(original, number)
                 os.close(original)
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """The last lines of a log without progress bars, for an error message; empty if it cannot be read."""
+    """The end of a log without progress bars, to be shown with an error."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    # a progress bar redraws its line: the text after the last carriage return stays on the screen
-    shown = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
-    return "\n".join([line for line in shown if line and "it/s]" not in line and "s/it]" not in line][-lines:])
+    # a bar redraws its line; what stays on the screen is what follows the last carriage return
+    kept = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return "\n".join([line for line in kept if line and "it/s]" not in line and "s/it]" not in line][-lines:])
+
+
+def _terminate(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _prepare(parent: int, orphaned: signal.Signals, ignored: Sequence[signal.Signals]) -> None:
+    for each in ignored:
+        signal.signal(each, signal.SIG_IGN)
+    die_with_parent(parent, orphaned)
 
 
 def die_with_parent(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
-    """In a child process, on Linux: have the kernel send it a signal when its parent dies without cleaning up."""
+    """In the child, on Linux: the kernel sends it a signal when its parent is killed without a chance to clean up."""
     if _LIBC is None:
         return
     _LIBC.prctl(_PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:
-        os._exit(1)  # the parent died before the call
-
-
-def _exit(signum: int, _frame: object) -> None:
-    raise SystemExit(128 + signum)
-
-
-def _prepare_child(parent: int, parent_death_signal: signal.Signals, ignored: Sequence[signal.Signals]) -> None:
-    for each in ignored:
-        signal.signal(each, signal.SIG_IGN)
-    die_with_parent(parent, parent_death_signal)
+        os._exit(1)  # the parent was killed before the kernel was told

@@ -1,4 +1,4 @@
-"""Examples from a run: counts of the retries, and a few questions of each kind."""
+"""Questions picked out of a run: what the retries came to, and a few examples of every outcome."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from errata.data.records import Key
-from errata.data.rows import AnswerRow, AttemptRow, RetryRow, read_retries
+from errata.data.rows import AnswerRow, AttemptRow, RetryRow
+from errata.data.rows import read_retries as read_retry_rows
 
 SHOWN = 3
-"""Examples of a kind that are shown: the first ones in file order."""
+"""How many examples of a kind are shown: the first ones in file order."""
 
 OUTCOMES = {
     "solved": "answered right by one of the attempts",
-    "rejected": "right, but it mentions the given answer, is mixed with the critique, or does not lead to the answer",
+    "rejected": "right, but saying that it was told, mixed with the critique, or not convincing without being told",
     "exhausted": "wrong in every attempt",
     "unreadable": "no attempt gave a readable answer",
     "truncated": "every attempt was cut off at the token limit",
@@ -23,41 +24,41 @@ OUTCOMES = {
 }
 
 REJECTED = {
-    "gives-away": "but it mentions that the answer was given",
-    "no-solution": "but no heading separates its reasoning from the critique",
-    "inconclusive": "but without the given answer, its reasoning leads to another one",
+    "gives-away": "but it says that it was told",
+    "no-solution": "but no heading tells its reasoning from what it says of the mistake",
+    "inconclusive": "but asked without being told, its reasoning leads elsewhere",
 }
 """Why a right attempt is not trained on."""
 
 
-class Passage(NamedTuple):
-    """One text of an example, under a title such as "attempt 2: C, right"."""
+class Part(NamedTuple):
+    """One completion of an example, under a title such as "attempt 2: C, right"."""
 
     title: str
     text: str | None
 
 
 class Example(NamedTuple):
-    """A question with a model's completions. `prompt` is None where its answers file is missing."""
+    """A question with what a model made of it. `prompt` is None where its answers file is missing."""
 
     title: str
     prompt: str | None
-    passages: list[Passage]
+    parts: list[Part]
 
 
 class Retries(NamedTuple):
-    """Counts and examples of a file of retries.
+    """What asking questions again came to.
 
     Attributes:
-        strategies: the strategies that are trained on it.
-        respondent: the variant that gave the first answers: `base`, or the variant of the round before.
-        wrong_only: whether all first answers were wrong.
+        strategies: that are trained on it.
+        asked: the variant whose first answers they go back to: `base`, or in a further round what the last one made.
+        wrong_only: no question was answered right at first.
         solved_by: [n] counts the questions solved within n + 1 attempts.
         tokens: of all completions.
     """
 
     strategies: list[str]
-    respondent: str
+    asked: str
     questions: int
     wrong_only: bool
     outcomes: dict[str, int]
@@ -71,15 +72,13 @@ class Retries(NamedTuple):
         return ", ".join(self.strategies)
 
 
-def summarize_retries(
-    path: Path, strategies: list[str], respondent: str, first_answers: dict[Key, AnswerRow]
-) -> Retries:
-    """Count a file of retries, and take the first examples of solved and of unsolved questions.
+def read_retries(path: Path, strategies: list[str], asked: str, first_answers: dict[Key, AnswerRow]) -> Retries:
+    """Count a file of retries and pick the first examples of solved and of never-solved questions.
 
     Args:
-        strategies: the strategies that are trained on it.
-        respondent: the variant that gave the first answers.
-        first_answers: its answers, with prompts and first completions.
+        strategies: that are trained on it.
+        asked: the variant that gave the first answers.
+        first_answers: these, which hold prompts and first completions.
 
     Raises:
         UserError: the file cannot be read.
@@ -90,7 +89,7 @@ def summarize_retries(
     wrong_only = True
     solved: list[Example] = []
     unsolved: list[Example] = []
-    for row in read_retries(path):
+    for row in read_retry_rows(path):
         outcomes[row.outcome] += 1
         wrong_only &= row.first is None or row.first != row.expected
         attempts = max([attempts, *(each.attempt for each in row.attempts)])
@@ -102,23 +101,23 @@ def summarize_retries(
             examples.append(_retry_example(row, first_answers.get(row.key)))
     by_attempt = list(accumulate(solved_at[number] for number in range(1, attempts + 1)))
     ordered = {name: outcomes[name] for name in [*OUTCOMES, *sorted(outcomes.keys() - OUTCOMES.keys())]}
-    return Retries(strategies, respondent, outcomes.total(), wrong_only, ordered, by_attempt, tokens, solved, unsolved)
+    return Retries(strategies, asked, outcomes.total(), wrong_only, ordered, by_attempt, tokens, solved, unsolved)
 
 
 def _retry_example(row: RetryRow, first: AnswerRow | None) -> Example:
-    passages = [Passage(f"first answer: {_letter(row.first)}", first.completion)] if first else []
+    parts = [Part(f"first answer: {_letter(row.first)}", first.completion)] if first else []
     for attempt in row.attempts:
         if attempt.critique:
-            passages.append(Passage(f"attempt {attempt.attempt}: critique of the mistake", attempt.critique))
-        passages.append(
-            Passage(f"attempt {attempt.attempt}: {_letter(attempt.answer)}, {_verdict(attempt)}", attempt.completion)
+            parts.append(Part(f"attempt {attempt.attempt}: what it says of its mistake", attempt.critique))
+        parts.append(
+            Part(f"attempt {attempt.attempt}: {_letter(attempt.answer)}, {_verdict(attempt)}", attempt.completion)
         )
     count = len(row.attempts)
     title = (
         f"{row.id}, question {row.question}: {row.outcome} after {count} "
         f"attempt{'' if count == 1 else 's'}, expected {row.expected}, first answer {_letter(row.first)}"
     )
-    return Example(title, first.prompt if first else None, passages)
+    return Example(title, first.prompt if first else None, parts)
 
 
 def _verdict(attempt: AttemptRow) -> str:
@@ -128,16 +127,16 @@ def _verdict(attempt: AttemptRow) -> str:
     return f"{'right' if attempt.correct else 'wrong'}{ending}"
 
 
-def find_flips(
+def flips(
     base: dict[Key, AnswerRow], variant: dict[Key, AnswerRow], name: str, *, to_right: bool
 ) -> tuple[list[Example], int]:
-    """Questions that only one of base and variant answered right.
+    """Questions whose answer changed between right and wrong.
 
     Args:
-        to_right: take those that the variant answered right; otherwise those that the base answered right.
+        to_right: take those that base got wrong and the variant right; else the other way round.
 
     Returns:
-        The first examples in the variant's file order, and the number of all such questions.
+        The first examples in the variant's file order, and how many such questions there are.
     """
 
     def found() -> Iterator[Key]:
@@ -158,8 +157,8 @@ def find_flips(
             f"base {_letter(base[key].answer)}, {name} {_letter(variant[key].answer)}",
             variant[key].prompt,
             [
-                Passage(f"base: {_letter(base[key].answer)}", base[key].completion),
-                Passage(f"{name}: {_letter(variant[key].answer)}", variant[key].completion),
+                Part(f"base: {_letter(base[key].answer)}", base[key].completion),
+                Part(f"{name}: {_letter(variant[key].answer)}", variant[key].completion),
             ],
         )
         for key in islice(keys, SHOWN)
