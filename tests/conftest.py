@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import settings
 
 from asking import Asking
 from engines import engine  # noqa: F401 - a fixture
-from helpers import copy_project, snakemake
+from helpers import copy_project, errata, snakemake
 from servers import ScriptedServer
 from shared import once
 
@@ -52,6 +53,19 @@ def scripted(tmp_path: Path) -> Iterator[Callable[..., ScriptedServer]]:
 @pytest.fixture
 def asking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Asking:
     return Asking(tmp_path, capsys)
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[[str], Path]:
+    """Build a locked environment where the workflow has it, and give its Python. One that is there is left alone."""
+
+    def build(name: str) -> Path:
+        prefix = REPOSITORY / ".envs" / name
+        lock, flag = f"envs/{name}.txt", f".envs/{name}.ok"
+        errata(sys.executable, "environment", "--lock", lock, "--prefix", prefix, "--flag", flag)
+        return prefix / "bin" / "python"
+
+    return build
 
 
 @pytest.fixture(scope="session")

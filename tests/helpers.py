@@ -74,3 +74,9 @@ def snakemake(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str
     """Run a copy of the project on this machine."""
     command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def errata(python: Path | str, step: str, *arguments: object) -> None:
+    """Run a step, which must succeed, in the repository."""
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow")}
+    subprocess.run([python, "-m", "errata", step, *map(str, arguments)], cwd=REPOSITORY, env=variables, check=True)

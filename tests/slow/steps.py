@@ -60,7 +60,7 @@ class Steps:
     def finish(self, *more: object, **flags: Any) -> tuple[int, str]:
         """Run a step to its end; give its exit status and what it printed."""
         with self.start(*more, **flags) as process:
-            output, _ = process.communicate(timeout=300)
+            output, _ = process.communicate(timeout=900)
         return process.returncode, output
 
     def summary(self) -> dict[str, Any]:
@@ -134,7 +134,8 @@ def ordering(number: int, questions: int = 1) -> dict[str, Any]:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
+    """Wait until something is so: as long as an idle machine needs at most, and five times as long on a busy one."""
+    deadline = time.monotonic() + 5 * seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)

@@ -21,9 +21,9 @@ def test_a_stopped_step_stops_its_server(steps: Steps, how: signal.Signals) -> N
         wait_for(lambda: steps.finished() >= 3)
         process.send_signal(how)
         start = time.monotonic()
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 128 + how, output
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 30
     assert "Traceback" not in output
     steps.nothing_is_left()
     assert not steps.output.exists()
@@ -43,7 +43,7 @@ def test_a_killed_server_is_started_anew_and_the_run_ends_well(steps: Steps) -> 
         for kills in (1, 2):
             wait_for(lambda kills=kills: steps.finished() >= 4 * kills)
             os.kill(steps.server(), signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert output.count("the server of smollm2 ended (exit status -9)") == 2
     assert "Traceback" not in output
@@ -62,9 +62,9 @@ def test_a_killed_server_that_may_not_be_started_anew_ends_the_step_and_the_next
         wait_for(lambda: steps.finished() >= 3)
         os.kill(steps.server(), signal.SIGKILL)
         start = time.monotonic()
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     assert "the server of smollm2 ended (exit status -9)" in output
     assert f"The end of {steps.log}:" in output
     assert output.count("  | ") >= 10
@@ -99,7 +99,7 @@ def test_a_broken_model_file_is_told_with_the_end_of_the_log(steps: Steps, gguf:
     start = time.monotonic()
     status, output = steps.finish(weights=broken)
     assert status == 1
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 120
     assert "the server of smollm2 ended" in output
     assert "broken.gguf" in output
     steps.nothing_is_left()

@@ -141,7 +141,7 @@ def fetch(environment: Callable[[str], Path], tmp_path: Path) -> Callable[..., s
                 if until():
                     process.kill()
                 time.sleep(0.05)
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return run

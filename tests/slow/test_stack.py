@@ -1,10 +1,7 @@
-"""Trainer and converters, real: a few steps on the small model, broken off, resumed, merged and served."""
+"""Trainer and converters, real, on the small model: what the small pipeline does not do."""
 
 import json
-import os
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +41,7 @@ server = xllamacpp.Server(settings)
 def post(path, body):
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(),
                                      {"Content-Type": "application/json"})
-    return json.load(urllib.request.urlopen(request, timeout=120))
+    return json.load(urllib.request.urlopen(request, timeout=600))
 texts = json.loads(sys.argv[2])
 tokens = [post("/tokenize", {"content": text, "parse_special": True})["tokens"] for text in texts]
 message = {"role": "user", "content": "What is the capital of France? Answer in one sentence."}
@@ -67,7 +64,7 @@ def run(python: Path, step: str, *arguments: object) -> "subprocess.CompletedPro
 
 def served(python: Path, model: Path) -> dict[str, object]:
     command = [python, "-c", SERVED, str(model), json.dumps(TEXTS)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -95,51 +92,6 @@ def test_conversion_keeps_tokens_and_answers(
     # Not word for word the same: llama.cpp rounds activations too where the weights are Q4_1, and not for fp16.
     for model in (original, converted):
         assert "Paris" in str(model["answer"])
-
-
-def test_training_is_broken_off_resumed_merged_and_served(
-    base_checkpoint: Path, environment: Callable[[str], Path], dataset: Path, tmp_path: Path
-) -> None:
-    python = environment("train-cpu")
-    arguments = train_arguments(base_checkpoint, dataset, tmp_path)
-    command = [python, "-m", "errata", "train", *map(str, arguments)]
-    step = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
-    made = tmp_path / "work" / "output"
-    deadline = time.monotonic() + 900
-    while not (made / "checkpoint-2" / "trainer_state.json").exists():
-        assert step.poll() is None, step.stderr.read() if step.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    step.send_signal(signal.SIGTERM)
-    step.communicate(timeout=60)
-    assert step.returncode == 128 + signal.SIGTERM
-    # the trainer's work folder is its current one
-    assert not [
-        entry
-        for entry in Path("/proc").glob("[0-9]*/cwd")
-        if os.access(entry, os.R_OK) and entry.resolve() == made.parent
-    ]
-
-    done = run(python, "train", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "resuming after step" in done.stderr
-    adapter = tmp_path / "adapter"
-    steps = [json.loads(line) for line in (adapter / "trainer_log.jsonl").read_text().splitlines()]
-    assert [entry["current_steps"] for entry in steps if "loss" in entry] == list(range(1, 7))
-    assert (adapter / "training_loss.png").stat().st_size > 1000
-    assert not (tmp_path / "work").exists()
-
-    tuned = tmp_path / "tuned"
-    merge = ["--base", base_checkpoint, "--adapter", adapter, "--template", "smollm2", "--output", tuned]
-    done = run(python, "merge-lora", *merge)
-    assert done.returncode == 0, done.stderr
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
-        assert (tuned / name).read_bytes() == (base_checkpoint / name).read_bytes()
-    assert json.loads((tuned / "config.json").read_text())["dtype"] == "float32"
-    assert (tuned / "model.safetensors").read_bytes() != (base_checkpoint / "model.safetensors").read_bytes()
-    model = tmp_path / "tuned.gguf"
-    assert run(environment("quantize-cpu"), "gguf", "--checkpoint", tuned, "--output", model).returncode == 0
-    assert served(environment("serve-cpu"), model)["answer"]
 
 
 def test_qlora_trains_on_quantized_weights(

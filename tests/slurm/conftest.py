@@ -1,5 +1,6 @@
 """One Slurm for all these tests, and copies of the project that run on it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,13 +76,33 @@ def unasked(copied: Project) -> Project:
 
 
 @pytest.fixture(scope="session")
-def whole(slurm: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The whole pipeline as Slurm jobs, with the profile as it is committed, and on a CPU since there is no GPU."""
+def whole(
+    slurm: Callable[..., Lab], environment: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """The whole pipeline as Slurm jobs, with the profile as it is committed, and on a CPU since there is no GPU.
+
+    Its models are not really quantized: tests/slow does that, and the two jobs would take as long as all others.
+    """
     slurm(accounting=True)
     folder = tmp_path_factory.mktemp("whole") / "errata"
     project = Project(copy_project(folder, REPOSITORY / "tests" / "slow" / "pipeline.yaml"))
+    pretend_to_quantize(project, environment)
     print(project.run()[-20000:])
     # asked at once: a later test may start a cluster without accounting
     fields = "--format=State,WorkDir,Partition,ReqTRES,SubmitLine"
     project.accounted = command("sacct", "--allocations", "--parsable2", fields)
     return project
+
+
+def pretend_to_quantize(project: Project, environment: Callable[[str], Path]) -> None:
+    """Put a stand-in in the place of the quantizer's Python."""
+    folder = project.folder / ".envs"
+    folder.unlink()
+    for name in ("serve-cpu", "train-cpu", "real-quantize-cpu"):
+        built = environment(name.removeprefix("real-")).parents[1]
+        folder.mkdir(exist_ok=True)
+        (folder / name).symlink_to(built)
+        shutil.copy2(built.with_suffix(".ok"), folder)
+    stand_in = folder / "quantize-cpu" / "bin" / "python"
+    stand_in.parent.mkdir(parents=True)
+    shutil.copy2(Path(__file__).with_name("quantizer.sh"), stand_in)

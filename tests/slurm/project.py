@@ -9,6 +9,8 @@ from pathlib import Path
 from helpers import copy_run
 
 MODEL = "results/smollm2-135m"
+# Seconds for a run that takes a minute or two on an idle machine: only a fault takes longer, however busy this one is.
+LONG = 1200
 
 
 class Project:
@@ -21,7 +23,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "snakemake.log"
-        # what sacct told after the run
+        # what sacct printed after the run
         self.accounted = ""
         self._mains: list[subprocess.Popen[bytes]] = []
 
@@ -32,7 +34,8 @@ class Project:
             main = subprocess.Popen(
                 [sys.executable, Path(__file__).with_name("hasty.py"), *words, *arguments],
                 cwd=self.folder,
-                env={**os.environ, **variables},
+                # nodes declare up to 128 cores, and a training starts a thread for each of its job's
+                env={**os.environ, "OMP_THREAD_LIMIT": str(os.cpu_count()), **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -45,7 +48,7 @@ class Project:
         """Run Snakemake to its end, and give what it printed."""
         before = self.log.stat().st_size if self.log.exists() else 0
         main = self.start(*arguments, **variables)
-        status = main.wait(600)
+        status = main.wait(LONG)
         shown = self.log.read_bytes()[before:].decode(errors="replace")
         assert status == expected, shown[-8000:]
         return shown
@@ -57,7 +60,7 @@ class Project:
                 main.wait()
 
     def copy(self, folder: Path) -> "Project":
-        """The same with all that it has made."""
+        """The same with everything that it has made."""
         return Project(copy_run(self.folder, folder))
 
     def path(self, name: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, command, wait_until
-from project import Project
+from project import LONG, Project
 
 from helpers import REPOSITORY
 
@@ -87,7 +87,7 @@ def submitted(lab: Lab, project: Project, name: str, **variables: str) -> dict[s
     assert job["comment"].startswith(f"rule_{name}_wildcards_")
     result = asked(lab, job["id"])
     main.send_signal(signal.SIGINT)
-    main.wait(60)
+    main.wait(LONG)
     assert not lab.jobs("PENDING", "RUNNING"), "Ctrl-C cancels what was submitted"
     return result
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, command, wait_until
-from project import MODEL, Project
+from project import LONG, MODEL, Project
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def test_a_training_goes_on_after_requeue_preemption_and_the_failure_of_its_node
     lab.kill_node(node)
     wait_until(lambda: lab.job(job)["Restarts"] == "3", 60)
     lab.start_node(node)
-    assert main.wait(240) == 0, copied.log.read_text()[-6000:]
+    assert main.wait(LONG) == 0, copied.log.read_text()[-6000:]
     assert lab.job(job)["Restarts"] == "3"
     # one job all the time: Snakemake submitted nothing anew
     assert [each["id"] for each in lab.jobs() if each["comment"].startswith("rule_train")][-1] == job
@@ -100,7 +100,7 @@ def test_a_training_longer_than_its_job_goes_on_in_the_next_by_itself(lab: Lab, 
     assert 0 < reached < steps
     reaches(copied, min(steps, reached + 4))
     assert resumed(copied) == reached
-    assert main.wait(420) == 0, copied.log.read_text()[-6000:]
+    assert main.wait(LONG) == 0, copied.log.read_text()[-6000:]
     assert lab.job(job)["JobState"] == "COMPLETED"
     whole_log(copied, steps)
     assert "2 processes" in (copied.folder / "results/logs/smollm2-135m/train-self.log").read_text()
@@ -113,7 +113,7 @@ def test_a_training_on_two_nodes(lab: Lab, copied: Project) -> None:
     job = running(lab)
     assert lab.job(job)["NumNodes"] == "2"
     assert "gres/gpu=16" in lab.job(job)["TRES"]
-    assert main.wait(300) == 0, copied.log.read_text()[-6000:]
+    assert main.wait(LONG) == 0, copied.log.read_text()[-6000:]
     whole_log(copied, 6)
     assert lab.job(job)["Restarts"] == "0"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from answering import ANSWERS, ask, everything_was_asked_once, servers
 from lab import Lab, wait_until
-from project import Project
+from project import LONG, Project
 
 from helpers import read_jsonl
 
@@ -21,7 +21,7 @@ def test_parts_are_jobs_of_their_own_and_give_what_one_gives(
     before = len(lab.jobs())
     main = ask(unasked, *(["--slurm-array-jobs", "answer"] if array else []))
     wait_until(lambda: len(servers(unasked.folder)) == 3 or main.poll() is not None, 60)
-    assert main.wait(240) == 0, unasked.log.read_text()[-6000:]
+    assert main.wait(LONG) == 0, unasked.log.read_text()[-6000:]
     jobs = lab.jobs()[before:]
     assert len(jobs) == 3
     assert len({job["id"].partition("_")[0] for job in jobs}) == (1 if array else 3)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from answering import ANSWERS, everything_was_asked_once, servers, unask
 from lab import Lab
-from project import Project
+from project import LONG, Project
 
 from helpers import read_jsonl
 
@@ -24,7 +24,7 @@ def test_two_workflows_on_one_node_never_meet_and_no_accounting_is_needed(
     for project in projects:
         unask(project)
         mains.append(project.start(*asked, "--rerun-triggers", "mtime", "--", ANSWERS))
-    assert [main.wait(240) for main in mains] == [0, 0], [project.log.read_text()[-4000:] for project in projects]
+    assert [main.wait(LONG) for main in mains] == [0, 0], [project.log.read_text()[-4000:] for project in projects]
     # side by side, where there is room for both
     times = [lab.job(job["id"]) for job in lab.jobs()]
     assert len(times) == 2

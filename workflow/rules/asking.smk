@@ -1,41 +1,42 @@
-# The wrong-questions loop: ask every question, ask those that were answered wrong again until right, keep the right
-# answers. With generate.shards each asking rule makes parts, one job a part, and a gathering rule joins them.
+# The wrong-questions loop: answer everything, ask what was wrong again until right, keep the right answers.
+# With generate.shards each asking rule makes parts, one job a part, and a gathering rule makes the result of them.
 
-# The end of the asking rules' messages.
+# What the messages of the asking rules end with.
 PART = f", part {{wildcards.part}} of {SHARDS}" if SHARDS > 1 else ""
 
 
 rule answer:
     input:
-        **SERVER_INPUT,
-        data=layout.DATA,
+        data="results/data/{split}.jsonl",
         prompt=PLAN.prompt_file("answer"),
+        weights=PLAN.asking_weights,
+        environment=PLAN.asking_environment,
     output:
-        answers=from_asking(
-            layout.ANSWERS,
+        answers=asked(
+            "results/{model}/answers/{split}.jsonl",
             caption="../report/answers.rst",
             category="Answers",
         ),
-        summary=from_asking(layout.summary(layout.ANSWERS)),
+        summary=asked("results/{model}/answers/{split}.summary.json"),
     log:
-        PLAN.by_part(layout.log("{model}/answer-base-{split}")),
+        PLAN.sharded("results/logs/{model}/answer-base-{split}.log"),
     benchmark:
-        PLAN.by_part(layout.benchmark("{model}/answer-base-{split}"))
+        PLAN.sharded("results/benchmarks/{model}/answer-base-{split}.tsv")
     wildcard_constraints:
         split="train|test",
     # on the path that everything waits for: before environments that are needed later
     priority: 10
     threads: ASKING_THREADS
     resources:
-        **SERVER_RESOURCES,
+        # not a parameter: another concurrency asks nothing anew
+        concurrency=CONFIG["generate"]["concurrency"],
+        gpu=PLAN.asking_gpus,
     params:
-        **server_params("answer"),
-        sampling=flags(
-            max_tokens=GENERATE.max_tokens,
-            temperature=GENERATE.temperature,
-            top_p=1.0,
-            seed=GENERATE.seed,
-        ),
+        python=PLAN.asking_python,
+        server=TOLD.asking,
+        sampling=TOLD.sampling(CONFIG["generate"]["temperature"]),
+        journal=PLAN.asking("answer", "results/{model}/journal/{job}.jsonl"),
+        server_log=PLAN.asking("answer", "results/logs/{model}/{job}.server.log"),
     message:
         f"Asking {{wildcards.model}} every question of {{wildcards.split}}{PART}"
     shell:
@@ -46,14 +47,14 @@ rule answer:
 
 use rule answer as answer_variant with:
     output:
-        answers=from_asking(layout.SCORED_ANSWERS),
-        summary=from_asking(layout.summary(layout.SCORED_ANSWERS)),
+        answers=asked("results/{model}/scores/{variant}/{split}.jsonl"),
+        summary=asked("results/{model}/scores/{variant}/{split}.summary.json"),
     log:
-        PLAN.by_part(layout.log("{model}/answer-{variant}-{split}")),
+        PLAN.sharded("results/logs/{model}/answer-{variant}-{split}.log"),
     benchmark:
-        PLAN.by_part(layout.benchmark("{model}/answer-{variant}-{split}"))
+        PLAN.sharded("results/benchmarks/{model}/answer-{variant}-{split}.tsv")
     wildcard_constraints:
-        variant=any_of(PLAN.tuned_variants),
+        variant=any_of(PLAN.tuned),
         split=r"train|test|fold\d+",
     message:
         f"Asking {{wildcards.variant}} of {{wildcards.model}} every question of {{wildcards.split}}{PART}"
@@ -61,19 +62,18 @@ use rule answer as answer_variant with:
 
 rule merge_questions:
     input:
-        data=layout.DATA,
-        answers=layout.ANSWERS,
+        data="results/data/{split}.jsonl",
+        answers="results/{model}/answers/{split}.jsonl",
     output:
-        layout.MERGED,
+        "results/{model}/merged/{split}.jsonl",
     log:
-        layout.log("{model}/merge_questions-{split}"),
+        "results/logs/{model}/merge_questions-{split}.log",
     benchmark:
-        layout.benchmark("{model}/merge_questions-{split}")
-    localrule: True
+        "results/benchmarks/{model}/merge_questions-{split}.tsv"
     params:
         python=PYTHON,
     message:
-        "Writing the answers of {wildcards.model} beside the questions of {wildcards.split}"
+        "Putting the answers of {wildcards.model} beside the questions of {wildcards.split}"
     shell:
         "{params.python:q} -m errata merge-questions --data {input.data} --answers {input.answers} --output {output}"
         " 2>&1 | tee -i {log}"
@@ -81,43 +81,34 @@ rule merge_questions:
 
 rule retry:
     input:
-        **SERVER_INPUT,
-        data=layout.TRAIN_DATA,
+        data="results/data/train.jsonl",
         answers=PLAN.first_answers,
         prompts=PLAN.method_prompts,
+        weights=PLAN.asking_weights,
+        environment=PLAN.asking_environment,
     output:
-        retries=from_asking(
-            layout.RETRIES,
+        retries=asked(
+            "results/{model}/retries/{strategy}.jsonl",
             caption="../report/retries.rst",
             category="Answers",
         ),
-        summary=from_asking(layout.summary(layout.RETRIES)),
+        summary=asked("results/{model}/retries/{strategy}.summary.json"),
     log:
-        PLAN.by_part(layout.log("{model}/retry-{strategy}")),
+        PLAN.sharded("results/logs/{model}/retry-{strategy}.log"),
     benchmark:
-        PLAN.by_part(layout.benchmark("{model}/retry-{strategy}"))
+        PLAN.sharded("results/benchmarks/{model}/retry-{strategy}.tsv")
     priority: 10
     threads: ASKING_THREADS
     resources:
-        **SERVER_RESOURCES,
+        concurrency=CONFIG["generate"]["concurrency"],
+        gpu=PLAN.asking_gpus,
     params:
-        **server_params("retry"),
-        sampling=flags(
-            max_tokens=GENERATE.max_tokens,
-            # a list has one for each attempt
-            temperature=GENERATE.retry_temperature,
-            top_p=GENERATE.top_p,
-            seed=GENERATE.seed,
-        ),
-        how=lambda wildcards: flags(
-            attempts=GENERATE.attempts,
-            keep=PLAN.strategy(wildcards).keep,
-            hedging=GENERATE.hedging,
-            token_budget=GENERATE.token_budget,
-            time_budget=GENERATE.time_budget,
-            **PLAN.own_prompts(wildcards),
-            about=unless("wrong", PLAN.strategy(wildcards).questions),
-        ),
+        python=PLAN.asking_python,
+        server=TOLD.asking,
+        sampling=TOLD.sampling(CONFIG["generate"]["retry_temperature"], CONFIG["generate"]["top_p"]),
+        how=TOLD.retry,
+        journal=PLAN.asking("retry", "results/{model}/journal/{job}.jsonl"),
+        server_log=PLAN.asking("retry", "results/logs/{model}/{job}.server.log"),
     message:
         f"Making completions for {{wildcards.strategy}} of {{wildcards.model}}{PART}"
     shell:
@@ -128,24 +119,29 @@ rule retry:
 
 if SHARDS > 1:
 
+    localrules:
+        gather_answers,
+        gather_scores,
+        gather_samples,
+        gather_retries,
+
     rule gather_answers:
         input:
-            data=layout.DATA,
-            parts=parts_of(layout.ANSWERS),
-            summaries=parts_of(layout.summary(layout.ANSWERS)),
+            data="results/data/{split}.jsonl",
+            parts=parts_of("results/{model}/answers/{split}.jsonl"),
+            summaries=parts_of("results/{model}/answers/{split}.summary.json"),
         output:
             answers=report(
-                layout.ANSWERS,
+                "results/{model}/answers/{split}.jsonl",
                 caption="../report/answers.rst",
                 category="Answers",
             ),
-            summary=layout.summary(layout.ANSWERS),
+            summary="results/{model}/answers/{split}.summary.json",
         log:
-            layout.log("{model}/gather-base-{split}"),
+            "results/logs/{model}/gather-base-{split}.log",
         wildcard_constraints:
             split="train|test",
         priority: 10
-        localrule: True
         params:
             python=PYTHON,
         message:
@@ -156,16 +152,16 @@ if SHARDS > 1:
 
     use rule gather_answers as gather_scores with:
         input:
-            data=layout.DATA,
-            parts=parts_of(layout.SCORED_ANSWERS),
-            summaries=parts_of(layout.summary(layout.SCORED_ANSWERS)),
+            data="results/data/{split}.jsonl",
+            parts=parts_of("results/{model}/scores/{variant}/{split}.jsonl"),
+            summaries=parts_of("results/{model}/scores/{variant}/{split}.summary.json"),
         output:
-            answers=layout.SCORED_ANSWERS,
-            summary=layout.summary(layout.SCORED_ANSWERS),
+            answers="results/{model}/scores/{variant}/{split}.jsonl",
+            summary="results/{model}/scores/{variant}/{split}.summary.json",
         log:
-            layout.log("{model}/gather-{variant}-{split}"),
+            "results/logs/{model}/gather-{variant}-{split}.log",
         wildcard_constraints:
-            variant=any_of(PLAN.tuned_variants),
+            variant=any_of(PLAN.tuned),
             split=r"train|test|fold\d+",
         message:
             "Gathering the answers of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
@@ -173,15 +169,15 @@ if SHARDS > 1:
     use rule gather_answers as gather_samples with:
         input:
             data=PLAN.data,
-            parts=parts_of(layout.SAMPLES),
-            summaries=parts_of(layout.summary(layout.SAMPLES)),
+            parts=parts_of("results/{model}/samples/{variant}/{split}.jsonl"),
+            summaries=parts_of("results/{model}/samples/{variant}/{split}.summary.json"),
         output:
-            answers=layout.SAMPLES,
-            summary=layout.summary(layout.SAMPLES),
+            answers="results/{model}/samples/{variant}/{split}.jsonl",
+            summary="results/{model}/samples/{variant}/{split}.summary.json",
         log:
-            layout.log("{model}/gather-samples-{variant}-{split}"),
+            "results/logs/{model}/gather-samples-{variant}-{split}.log",
         wildcard_constraints:
-            variant=any_of(["base", *PLAN.tuned_variants]),
+            variant=any_of(["base", *PLAN.tuned]),
             split=r"train|test|fold\d+|folds",
         message:
             "Gathering the samples of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
@@ -189,22 +185,21 @@ if SHARDS > 1:
     rule gather_retries:
         input:
             answers=PLAN.first_answers,
-            parts=parts_of(layout.RETRIES),
-            summaries=parts_of(layout.summary(layout.RETRIES)),
+            parts=parts_of("results/{model}/retries/{strategy}.jsonl"),
+            summaries=parts_of("results/{model}/retries/{strategy}.summary.json"),
         output:
             retries=report(
-                layout.RETRIES,
+                "results/{model}/retries/{strategy}.jsonl",
                 caption="../report/retries.rst",
                 category="Answers",
             ),
-            summary=layout.summary(layout.RETRIES),
+            summary="results/{model}/retries/{strategy}.summary.json",
         log:
-            layout.log("{model}/gather-retries-{strategy}"),
+            "results/logs/{model}/gather-retries-{strategy}.log",
         priority: 10
-        localrule: True
         params:
             python=PYTHON,
-            about=lambda wildcards: flags(about=unless("wrong", PLAN.strategy(wildcards).questions)),
+            about=TOLD.about,
         message:
             "Gathering the completions for {wildcards.strategy} of {wildcards.model}"
         shell:
@@ -217,30 +212,30 @@ if SHARDS > 1:
 
 rule sample:
     input:
-        **SERVER_INPUT,
         data=PLAN.data,
         prompt=PLAN.prompt_file("answer"),
+        weights=PLAN.asking_weights,
+        environment=PLAN.asking_environment,
     output:
-        samples=from_asking(layout.SAMPLES),
-        summary=from_asking(layout.summary(layout.SAMPLES)),
+        samples=asked("results/{model}/samples/{variant}/{split}.jsonl"),
+        summary=asked("results/{model}/samples/{variant}/{split}.summary.json"),
     log:
-        PLAN.by_part(layout.log("{model}/sample-{variant}-{split}")),
+        PLAN.sharded("results/logs/{model}/sample-{variant}-{split}.log"),
     benchmark:
-        PLAN.by_part(layout.benchmark("{model}/sample-{variant}-{split}"))
+        PLAN.sharded("results/benchmarks/{model}/sample-{variant}-{split}.tsv")
     wildcard_constraints:
-        variant=any_of(["base", *PLAN.tuned_variants]),
+        variant=any_of(["base", *PLAN.tuned]),
     threads: ASKING_THREADS
     resources:
-        **SERVER_RESOURCES,
+        concurrency=CONFIG["generate"]["concurrency"],
+        gpu=PLAN.asking_gpus,
     params:
-        **server_params("sample"),
-        samples=SCORE.samples,
-        sampling=flags(
-            max_tokens=GENERATE.max_tokens,
-            temperature=SCORE.temperature,
-            top_p=SCORE.top_p,
-            seed=GENERATE.seed,
-        ),
+        python=PLAN.asking_python,
+        server=TOLD.asking,
+        samples=CONFIG["score"]["samples"],
+        sampling=TOLD.sampling(CONFIG["score"]["temperature"], CONFIG["score"]["top_p"]),
+        journal=PLAN.asking("sample", "results/{model}/journal/{job}.jsonl"),
+        server_log=PLAN.asking("sample", "results/logs/{model}/{job}.server.log"),
     message:
         f"Sampling completions of {{wildcards.variant}} of {{wildcards.model}} for {{wildcards.split}}{PART}"
     shell:
@@ -251,19 +246,18 @@ rule sample:
 
 rule vote:
     input:
-        samples=layout.SAMPLES,
-        summary=layout.summary(layout.SAMPLES),
+        samples="results/{model}/samples/{variant}/{split}.jsonl",
+        summary="results/{model}/samples/{variant}/{split}.summary.json",
     output:
-        answers=layout.VOTED_ANSWERS,
-        summary=layout.summary(layout.VOTED_ANSWERS),
+        answers="results/{model}/scores/{variant}+maj{votes}/{split}.jsonl",
+        summary="results/{model}/scores/{variant}+maj{votes}/{split}.summary.json",
     log:
-        layout.log("{model}/vote-{variant}+maj{votes}-{split}"),
+        "results/logs/{model}/vote-{variant}+maj{votes}-{split}.log",
     benchmark:
-        layout.benchmark("{model}/vote-{variant}+maj{votes}-{split}")
+        "results/benchmarks/{model}/vote-{variant}+maj{votes}-{split}.tsv"
     wildcard_constraints:
-        variant=any_of(["base", *PLAN.tuned_variants]),
+        variant=any_of(["base", *PLAN.tuned]),
         votes=r"\d+",
-    localrule: True
     params:
         python=PYTHON,
     message:
@@ -275,25 +269,24 @@ rule vote:
 
 rule gather_folds:
     input:
-        data=layout.TRAIN_DATA,
-        parts=PLAN.fold_answers,
-        summaries=PLAN.fold_summaries,
+        data="results/data/train.jsonl",
+        parts=PLAN.of_folds(".jsonl"),
+        summaries=PLAN.of_folds(".summary.json"),
     output:
-        answers=layout.FOLDED_ANSWERS,
-        summary=layout.summary(layout.FOLDED_ANSWERS),
+        answers="results/{model}/scores/{variant}/folds.jsonl",
+        summary="results/{model}/scores/{variant}/folds.summary.json",
     log:
-        layout.log("{model}/gather-{variant}-folds"),
+        "results/logs/{model}/gather-{variant}-folds.log",
     wildcard_constraints:
-        variant=rf"({any_of(PLAN.whole_variants)})(\+maj\d+)?",
-    localrule: True
+        variant=rf"({any_of(PLAN.whole)})(\+maj\d+)?",
     params:
         python=PYTHON,
     message:
-        "Gathering the answers of {wildcards.variant} of {wildcards.model} to questions it was not trained on"
+        "Putting together what {wildcards.variant} of {wildcards.model} answered to questions it was not trained on"
     shell:
         "{params.python:q} -m errata gather-folds --data {input.data} --parts {input.parts}"
         " --summaries {input.summaries} --output {output.answers} --summary {output.summary} 2>&1 | tee -i {log}"
 
 
-# the base is one model for all folds
+# of base there is one model for all folds
 ruleorder: gather_folds > vote

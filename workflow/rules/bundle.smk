@@ -1,25 +1,24 @@
-# One archive of project, environments and models, for clusters without a network: `snakemake ... bundle`.
+# One archive of project, environments and models, for clusters that can download nothing: `snakemake ... bundle`.
 from errata.bundle import bundle as bundling
 
 
 rule bundle:
     input:
         # the interpreter is that of the first
-        environments=[layout.ready(name) for name in ["workflow", *PLAN.environments()]],
+        environments=[ready("workflow"), *map(ready, PLAN.environments())],
         models=bases(PLAN),
     output:
-        layout.BUNDLE,
+        "results/bundle/errata.tar",
     log:
-        layout.log("bundle"),
+        "results/logs/bundle.log",
     benchmark:
-        layout.benchmark("bundle")
-    localrule: True
+        "results/benchmarks/bundle.tsv"
     params:
         python=PYTHON,
         environments=["workflow", *PLAN.environments()],
-        config=CONFIGURATION_FILE,
+        config=json.dumps(CONFIG, sort_keys=True),
         configfiles=[os.path.relpath(path) for path in workflow.configfiles],
-        # packed again when a file of the project changes
+        # packed anew when a file of the project changes
         state=lambda wildcards: bundling.state(Path.cwd()),
     message:
         "Packing project, environments and models"

@@ -1,30 +1,23 @@
 # The questions: validated and corrected before any model is started.
 
-DATASET = CONFIGURATION.dataset
-
 
 rule fix:
     input:
-        data=lambda wildcards: getattr(DATASET, wildcards.split),
-        corrections=DATASET.corrections or [],
+        data=lambda wildcards: CONFIG["dataset"][wildcards.split],
+        corrections=CONFIG["dataset"]["corrections"] or [],
         others=other_splits,
     output:
-        data=layout.DATA,
-        changes=layout.CHANGES,
+        data="results/data/{split}.jsonl",
+        changes="results/data/{split}.changes.csv",
     log:
-        layout.log("fix-{split}"),
+        "results/logs/fix-{split}.log",
     benchmark:
-        layout.benchmark("fix-{split}")
+        "results/benchmarks/fix-{split}.tsv"
     wildcard_constraints:
         split="train|test",
-    localrule: True
     params:
         python=PYTHON,
-        flags=lambda wildcards: flags(
-            corrections=DATASET.corrections or None,
-            take=getattr(DATASET.take, wildcards.split),
-            labelled=wildcards.split == "train",
-        ),
+        flags=TOLD.fix,
     message:
         "Validating and correcting {input.data}"
     shell:
@@ -34,19 +27,18 @@ rule fix:
 
 rule leaks:
     input:
-        train=layout.TRAIN_DATA,
-        test=layout.TEST_DATA,
+        train="results/data/train.jsonl",
+        test="results/data/test.jsonl",
     output:
-        layout.LEAKS,
+        "results/data/leaks.csv",
     log:
-        layout.log("leaks"),
+        "results/logs/leaks.log",
     benchmark:
-        layout.benchmark("leaks")
-    localrule: True
+        "results/benchmarks/leaks.tsv"
     params:
         python=PYTHON,
     message:
-        "Looking for problems of test that occur in train too"
+        "Looking for problems of test that occur in train"
     shell:
         "{params.python:q} -m errata leaks --train {input.train} --test {input.test} --output {output}"
         " 2>&1 | tee -i {log}"
@@ -54,18 +46,17 @@ rule leaks:
 
 rule fold:
     input:
-        layout.TRAIN_DATA,
+        "results/data/train.jsonl",
     output:
-        layout.FOLD,
+        "results/data/fold{fold}.jsonl",
     log:
-        layout.log("fold{fold}"),
+        "results/logs/fold{fold}.log",
     benchmark:
-        layout.benchmark("fold{fold}")
-    localrule: True
+        "results/benchmarks/fold{fold}.tsv"
     params:
         python=PYTHON,
         folds=PLAN.strategies.folds,
-        seed=GENERATE.seed,
+        seed=CONFIG["generate"]["seed"],
     message:
         "Taking fold {wildcards.fold} of the training problems"
     shell:

@@ -1,19 +1,18 @@
-# The locked environments of envs/, built once by uv. A rule that uses one has its flag file as an input.
+# The locked environments of envs/, built once by uv; the rules that use one take its flag as input.
 
 
 rule environment:
     input:
-        lock=layout.own(layout.LOCK),
+        lock="envs/{environment}.txt",
     output:
-        flag=layout.ready("{environment}"),
+        flag=".envs/{environment}.ok",
     log:
-        layout.log("environment-{environment}"),
+        "results/logs/environment-{environment}.log",
     benchmark:
-        layout.benchmark("environment-{environment}")
-    localrule: True
+        "results/benchmarks/environment-{environment}.tsv"
     params:
         python=PYTHON,
-        prefix=layout.prefix("{environment}"),
+        prefix=lambda wildcards: f".envs/{wildcards.environment}",
     message:
         "Building the environment {wildcards.environment}"
     shell:

@@ -1,26 +1,21 @@
-# The base model: a checkpoint to train from, and the file that its engine serves. Downloads are kept in models/;
-# results/ contains links to them.
+# The base model: a checkpoint to train from, and what its engine serves. Downloads are kept in models/; what stands
+# here are links to them.
 
-GGUF_MODELS = [model for model in PLAN.all_models if PLAN.ships_gguf(model)]
+GGUF_MODELS = [model for model in PLAN.settings if PLAN.ships_gguf(model)]
 
 
 rule fetch_gguf:
     output:
-        layout.GGUF,
+        "results/{model}/base/model.gguf",
     log:
-        layout.log("{model}/fetch_gguf"),
+        "results/logs/{model}/fetch_gguf.log",
     benchmark:
-        layout.benchmark("{model}/fetch_gguf")
+        "results/benchmarks/{model}/fetch_gguf.tsv"
     wildcard_constraints:
         model=any_of(GGUF_MODELS),
-    localrule: True
     params:
         python=PYTHON,
-        flags=lambda wildcards: flags(
-            source=PLAN.all_models[wildcards.model].source,
-            revision=PLAN.all_models[wildcards.model].revision or None,
-            sha256=PLAN.all_models[wildcards.model].sha256 or None,
-        ),
+        flags=TOLD.fetch,
     message:
         "Fetching {wildcards.model} as GGUF"
     shell:
@@ -29,18 +24,18 @@ rule fetch_gguf:
 
 rule convert_gguf:
     input:
-        gguf=layout.GGUF,
-        environment=layout.ready(f"quantize-{PLAN.hardware}"),
+        gguf="results/{model}/base/model.gguf",
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
-        directory(layout.CHECKPOINT),
+        directory("results/{model}/base/checkpoint"),
     log:
-        layout.log("{model}/convert_gguf"),
+        "results/logs/{model}/convert_gguf.log",
     benchmark:
-        layout.benchmark("{model}/convert_gguf")
+        "results/benchmarks/{model}/convert_gguf.tsv"
     wildcard_constraints:
         model=any_of(GGUF_MODELS),
     params:
-        python=layout.python(f"quantize-{PLAN.hardware}"),
+        python=python(f"quantize-{PLAN.hardware}"),
     message:
         "Converting {wildcards.model} to a Hugging Face checkpoint"
     shell:
@@ -49,26 +44,21 @@ rule convert_gguf:
 
 rule fetch_checkpoint:
     input:
-        # a checkpoint that this workflow makes, scored as another model
-        made=PLAN.source_made_here,
-        # an environment that is built again does not change the model
-        environment=ancient(layout.ready("serve-cpu")),
+        # a checkpoint of this workflow's own, to be scored as a model of its own
+        made=PLAN.made_source,
+        # an environment built anew brings no other model
+        environment=ancient(ready("serve-cpu")),
     output:
-        directory(layout.CHECKPOINT),
+        directory("results/{model}/base/checkpoint"),
     log:
-        layout.log("{model}/fetch_checkpoint"),
+        "results/logs/{model}/fetch_checkpoint.log",
     benchmark:
-        layout.benchmark("{model}/fetch_checkpoint")
+        "results/benchmarks/{model}/fetch_checkpoint.tsv"
     wildcard_constraints:
-        model=any_of([model for model in PLAN.all_models if model not in GGUF_MODELS]),
-    localrule: True
+        model=any_of([model for model in PLAN.settings if model not in GGUF_MODELS]),
     params:
-        python=layout.python("serve-cpu"),
-        flags=lambda wildcards: flags(
-            source=PLAN.all_models[wildcards.model].source,
-            revision=PLAN.all_models[wildcards.model].revision or None,
-            sha256=PLAN.all_models[wildcards.model].sha256 or None,
-        ),
+        python=python("serve-cpu"),
+        flags=TOLD.fetch,
     message:
         "Fetching {wildcards.model}"
     shell:
@@ -78,16 +68,16 @@ rule fetch_checkpoint:
 rule gguf:
     input:
         full=PLAN.plain_checkpoint,
-        environment=layout.ready(f"quantize-{PLAN.hardware}"),
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
-        layout.SERVED,
+        "results/{model}/served/{variant}.gguf",
     log:
-        layout.log("{model}/gguf-{variant}"),
+        "results/logs/{model}/gguf-{variant}.log",
     benchmark:
-        layout.benchmark("{model}/gguf-{variant}")
+        "results/benchmarks/{model}/gguf-{variant}.tsv"
     params:
-        python=layout.python(f"quantize-{PLAN.hardware}"),
-        format=lambda wildcards: flags(format=unless("f16", PLAN.all_models[wildcards.model].gguf)),
+        python=python(f"quantize-{PLAN.hardware}"),
+        format=TOLD.gguf,
     message:
         "Converting {wildcards.variant} of {wildcards.model} to GGUF for llama.cpp"
     shell:

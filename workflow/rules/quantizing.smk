@@ -1,54 +1,53 @@
 # GPTQ at a few bits, calibrated on the training split only.
 
-QUANTIZE = CONFIGURATION.quantize
+QUANTIZE = CONFIG["quantize"]
 
 
 rule calibration:
     input:
-        full=layout.CHECKPOINT,
-        data=layout.TRAIN_DATA,
+        full="results/{model}/base/checkpoint",
+        data="results/data/train.jsonl",
         answers=PLAN.first_answers,
         retries=PLAN.retries,
         held_out=PLAN.held_out,
-        environment=layout.ready(f"quantize-{PLAN.hardware}"),
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
-        layout.CALIBRATION,
+        "results/{model}/calibration/{strategy}.json",
     log:
-        layout.log("{model}/calibration-{strategy}"),
+        "results/logs/{model}/calibration-{strategy}.log",
     benchmark:
-        layout.benchmark("{model}/calibration-{strategy}")
+        "results/benchmarks/{model}/calibration-{strategy}.tsv"
     params:
-        python=layout.python(f"quantize-{PLAN.hardware}"),
-        kind=QUANTIZE.calibration,
-        samples=QUANTIZE.samples,
-        seed=QUANTIZE.seed,
+        python=python(f"quantize-{PLAN.hardware}"),
+        kind=QUANTIZE["calibration"],
+        samples=QUANTIZE["samples"],
+        seed=QUANTIZE["seed"],
     message:
         "Choosing calibration texts for {wildcards.model}"
     shell:
         "{params.python} -m errata calibration --checkpoint {input.full} --data {input.data}"
-        " --answers {input.answers} --retries {input.retries} --held-out {input.held_out}"
-        " --kind {params.kind} --samples {params.samples} --seed {params.seed}"
+        " --answers {input.answers} --retries {input.retries} --held-out {input.held_out} --kind {params.kind} --samples {params.samples} --seed {params.seed}"
         " --output {output} 2>&1 | tee -i {log}"
 
 
 rule quantize:
     input:
-        full=layout.TUNED,
-        calibration=layout.CALIBRATION,
-        environment=layout.ready(f"quantize-{PLAN.hardware}"),
+        full="results/{model}/tuned/{strategy}",
+        calibration="results/{model}/calibration/{strategy}.json",
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
-        directory(layout.QUANTIZED),
+        directory("results/{model}/quantized/{strategy}-{bits}bit"),
     log:
-        layout.log("{model}/quantize-{strategy}-{bits}bit"),
+        "results/logs/{model}/quantize-{strategy}-{bits}bit.log",
     benchmark:
-        layout.benchmark("{model}/quantize-{strategy}-{bits}bit")
+        "results/benchmarks/{model}/quantize-{strategy}-{bits}bit.tsv"
     params:
-        python=layout.python(f"quantize-{PLAN.hardware}"),
-        group_size=QUANTIZE.group_size,
-        samples=QUANTIZE.samples,
-        max_length=QUANTIZE.max_length,
-        seed=QUANTIZE.seed,
-        remote=trust_remote_code,
+        python=python(f"quantize-{PLAN.hardware}"),
+        group_size=QUANTIZE["group_size"],
+        samples=QUANTIZE["samples"],
+        max_length=QUANTIZE["max_length"],
+        seed=QUANTIZE["seed"],
+        remote=TOLD.remote_code,
     message:
         "Quantizing {wildcards.model} {wildcards.strategy} to {wildcards.bits} bits"
     shell:
@@ -60,19 +59,19 @@ rule quantize:
 
 rule dequantize:
     input:
-        full=layout.QUANTIZED,
-        environment=layout.ready(f"quantize-{PLAN.hardware}"),
+        full="results/{model}/quantized/{strategy}-{bits}bit",
+        environment=ready(f"quantize-{PLAN.hardware}"),
     output:
-        temp(directory(layout.DEQUANTIZED)),
+        temp(directory("results/{model}/dequantized/{strategy}-{bits}bit")),
     log:
-        layout.log("{model}/dequantize-{strategy}-{bits}bit"),
+        "results/logs/{model}/dequantize-{strategy}-{bits}bit.log",
     benchmark:
-        layout.benchmark("{model}/dequantize-{strategy}-{bits}bit")
+        "results/benchmarks/{model}/dequantize-{strategy}-{bits}bit.tsv"
     params:
-        python=layout.python(f"quantize-{PLAN.hardware}"),
-        remote=trust_remote_code,
+        python=python(f"quantize-{PLAN.hardware}"),
+        remote=TOLD.remote_code,
     message:
-        "Dequantizing {wildcards.strategy}-{wildcards.bits}bit: a CPU cannot serve it"
+        "Dequantizing {wildcards.strategy}-{wildcards.bits}bit, since a CPU cannot serve it"
     shell:
         "{params.python} -m errata dequantize --checkpoint {input.full} {params.remote:q} --output {output}"
         " 2>&1 | tee -i {log}"

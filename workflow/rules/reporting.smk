@@ -1,72 +1,60 @@
-# The leaderboard, the report, and the tables that compare strategies and base models.
+# The leaderboard and the report of everything that was scored, and the tables that compare strategies and base models.
+# The configuration goes to these steps in its own order, which says which strategy comes first.
 
 
 rule report:
     input:
         scores=TARGETS.scores,
-        answers=TARGETS.scored_answers,
-        first_answers=TARGETS.first_answers,
-        summaries=TARGETS.summaries,
-        questions=TARGETS.questions,
         retries=TARGETS.retries,
         adapters=TARGETS.adapters,
-        base_weights=TARGETS.base_weights,
-        leaks=layout.LEAKS,
-        template=layout.own(layout.REPORT_TEMPLATE),
-        environment=layout.ready("serve-cpu"),
-        locks=[layout.own(layout.LOCK.format(environment=name)) for name in PLAN.environments()],
+        leaks="results/data/leaks.csv",
+        template="workflow/report/report.html.j2",
+        environment=ready("serve-cpu"),
+        locks=lambda wildcards: [f"envs/{name}.txt" for name in PLAN.environments()],
     output:
         leaderboard=report(
-            layout.LEADERBOARD,
+            "results/leaderboard.csv",
             caption="../report/leaderboard.rst",
             category="Leaderboard",
         ),
         html=report(
-            layout.REPORT,
+            "results/report.html",
             caption="../report/report.rst",
             category="Leaderboard",
         ),
     log:
-        layout.log("report"),
+        "results/logs/report.log",
     benchmark:
-        layout.benchmark("report")
-    localrule: True
+        "results/benchmarks/report.tsv"
     params:
-        python=layout.python("serve-cpu"),
-        config=CONFIGURATION_FILE,
-        benchmarks=own_benchmarks,
+        python=python("serve-cpu"),
+        config=json.dumps(CONFIG),
     message:
         "Writing the leaderboard and the report"
     shell:
-        "{params.python} -m errata report --scores {input.scores} --config {params.config} --results results"
-        " --summaries {input.summaries} --benchmarks {params.benchmarks:q}"
+        "{params.python} -m errata report --scores {input.scores} --config {params.config:q} --results results"
         " --locks {input.locks} --leaderboard {output.leaderboard} --output {output.html} 2>&1 | tee -i {log}"
 
 
 rule ablation:
     input:
         scores=TARGETS.compared,
-        answers=TARGETS.compared_answers,
-        summaries=TARGETS.compared_summaries,
-        training_sets=TARGETS.compared_sets,
-        adapters=TARGETS.compared_adapters,
-        environment=layout.ready("serve-cpu"),
+        environment=ready("serve-cpu"),
     output:
         table=report(
-            layout.ABLATION,
+            "results/ablation.csv",
             caption="../report/ablation.rst",
             category="Leaderboard",
         ),
-        markdown=layout.markdown(layout.ABLATION),
+        markdown="results/ablation.md",
     log:
-        layout.log("ablation"),
+        "results/logs/ablation.log",
     benchmark:
-        layout.benchmark("ablation")
-    localrule: True
+        "results/benchmarks/ablation.tsv"
     params:
-        python=layout.python("serve-cpu"),
-        models=PLAN.trainable,
-        config=CONFIGURATION_FILE,
+        python=python("serve-cpu"),
+        models=PLAN.trained,
+        config=json.dumps(CONFIG),
     message:
         "Comparing the strategies"
     shell:
@@ -76,24 +64,22 @@ rule ablation:
 
 rule baselines:
     input:
-        scores=expand(layout.SCORE, model=PLAN.all_models, variant="base", split=SPLITS),
-        answers=expand(layout.BASE_COPIES, model=PLAN.all_models, split=SPLITS),
-        environment=layout.ready("serve-cpu"),
+        scores=expand("results/{model}/scores/base/{split}.json", model=PLAN.settings, split=SPLITS),
+        environment=ready("serve-cpu"),
     output:
         table=report(
-            layout.BASELINES,
+            "results/baselines.csv",
             caption="../report/baselines.rst",
             category="Leaderboard",
         ),
-        markdown=layout.markdown(layout.BASELINES),
+        markdown="results/baselines.md",
     log:
-        layout.log("baselines"),
+        "results/logs/baselines.log",
     benchmark:
-        layout.benchmark("baselines")
-    localrule: True
+        "results/benchmarks/baselines.tsv"
     params:
-        python=layout.python("serve-cpu"),
-        config=CONFIGURATION_FILE,
+        python=python("serve-cpu"),
+        config=json.dumps(CONFIG),
     message:
         "Comparing the base models"
     shell:

@@ -1,46 +1,44 @@
-# The answers of every variant are scored and exported.
+# Every variant answers the questions; what it got right is counted, and its answers are exported.
 
 
 rule base_answers:
     input:
-        answers=PLAN.base_answers,
-        summary=PLAN.base_summary,
+        answers=PLAN.base_answered(".jsonl"),
+        summary=PLAN.base_answered(".summary.json"),
     output:
-        answers=layout.BASE_COPIES,
-        summary=layout.summary(layout.BASE_COPIES),
+        answers="results/{model}/scores/base/{split}.jsonl",
+        summary="results/{model}/scores/base/{split}.summary.json",
     log:
-        layout.log("{model}/base_answers-{split}"),
+        "results/logs/{model}/base_answers-{split}.log",
     wildcard_constraints:
         split="train|test|folds",
-    localrule: True
     message:
-        "Copying the answers of {wildcards.model}: no question is asked twice"
+        "Taking the base model's answers as they are: no question is asked twice"
     shell:
         "( cp {input.answers} {output.answers} && cp {input.summary} {output.summary} ) 2> {log}"
 
 
 rule score:
     input:
-        answers=layout.SCORED_ANSWERS,
-        summary=layout.summary(layout.SCORED_ANSWERS),
+        answers="results/{model}/scores/{variant}/{split}.jsonl",
+        summary="results/{model}/scores/{variant}/{split}.summary.json",
         weights=PLAN.sized_weights,
-        environment=layout.ready("serve-cpu"),
+        environment=ready("serve-cpu"),
     output:
         report(
-            layout.SCORE,
+            "results/{model}/scores/{variant}/{split}.json",
             caption="../report/score.rst",
             category="Scores",
         ),
     log:
-        layout.log("{model}/score-{variant}-{split}"),
+        "results/logs/{model}/score-{variant}-{split}.log",
     benchmark:
-        layout.benchmark("{model}/score-{variant}-{split}")
-    localrule: True
+        "results/benchmarks/{model}/score-{variant}-{split}.tsv"
     params:
-        python=layout.python("serve-cpu"),
+        python=python("serve-cpu"),
         full=lambda wildcards, input: (["--checkpoint", str(input.weights)] if input.weights else []),
         served=PLAN.served_as,
-        seen=lambda wildcards: flags(held_out="no" if PLAN.has_seen(wildcards) else None),
+        seen=TOLD.score,
     message:
         "Scoring {wildcards.variant} of {wildcards.model} on {wildcards.split}"
     shell:
@@ -51,17 +49,16 @@ rule score:
 
 rule submission:
     input:
-        data=layout.DATA,
-        answers=layout.SCORED_ANSWERS,
+        data="results/data/{split}.jsonl",
+        answers="results/{model}/scores/{variant}/{split}.jsonl",
     output:
-        layout.SUBMISSION,
+        "results/{model}/submission/{variant}/{split}.jsonl",
     log:
-        layout.log("{model}/submission-{variant}-{split}"),
+        "results/logs/{model}/submission-{variant}-{split}.log",
     benchmark:
-        layout.benchmark("{model}/submission-{variant}-{split}")
+        "results/benchmarks/{model}/submission-{variant}-{split}.tsv"
     wildcard_constraints:
         split="train|test",
-    localrule: True
     params:
         python=PYTHON,
     message:

@@ -1,53 +1,43 @@
-# The training set, the adapter, and the checkpoint into which it is merged.
-
-DISTRIBUTED = CONFIGURATION.distributed
+# The training set, the adapter, and the checkpoint it is merged into.
 
 
-# A checkpoint, since a further round or a strategy of the ablation may have nothing to train on (plan/targets.py).
+# A checkpoint, since a further round, or a strategy of the ablation, may have nothing to train on: see `there_is`.
 checkpoint training_set:
     input:
-        data=layout.TRAIN_DATA,
+        data="results/data/train.jsonl",
         answers=PLAN.first_answers,
         retries=PLAN.retries,
         before=PLAN.earlier_sets,
         held_out=PLAN.held_out,
     output:
-        layout.TRAINING_SET,
+        "results/{model}/sft/{strategy}.json",
     log:
-        layout.log("{model}/training_set-{strategy}"),
+        "results/logs/{model}/training_set-{strategy}.log",
     benchmark:
-        layout.benchmark("{model}/training_set-{strategy}")
-    localrule: True
+        "results/benchmarks/{model}/training_set-{strategy}.tsv"
     params:
         python=PYTHON,
-        how=lambda wildcards: flags(
-            method=PLAN.strategy(wildcards).method,
-            keep=PLAN.strategy(wildcards).keep,
-            pairs=PLAN.strategy(wildcards).pairs if PLAN.strategy(wildcards).stage == "dpo" else None,
-            replay=PLAN.strategy(wildcards).replay or None,
-            or_nothing=PLAN.may_be_empty(wildcards.strategy),
-        ),
-        seed=GENERATE.seed,
+        how=TOLD.learning,
+        seed=CONFIG["generate"]["seed"],
     message:
-        "Making the training set of {wildcards.strategy} of {wildcards.model}"
+        "Putting together what {wildcards.strategy} of {wildcards.model} is trained on"
     shell:
         "{params.python:q} -m errata training-set --data {input.data} --answers {input.answers}"
-        " --retries {input.retries} --before {input.before} --held-out {input.held_out} {params.how:q}"
-        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
+        " --retries {input.retries} --before {input.before} --held-out {input.held_out} {params.how:q} --seed {params.seed}"
+        " --output {output} 2>&1 | tee -i {log}"
 
 
 rule dataset_info:
     output:
-        layout.DATASET_INFO,
+        "results/{model}/sft/dataset_info.json",
     log:
-        layout.log("{model}/dataset_info"),
+        "results/logs/{model}/dataset_info.log",
     benchmark:
-        layout.benchmark("{model}/dataset_info")
-    localrule: True
+        "results/benchmarks/{model}/dataset_info.tsv"
     params:
         python=PYTHON,
-        strategies=PLAN.strategies_of("sft"),
-        preferences=PLAN.strategies_of("dpo"),
+        strategies=PLAN.described("sft"),
+        preferences=PLAN.described("dpo"),
     message:
         "Describing the training sets of {wildcards.model} to LLaMA-Factory"
     shell:
@@ -58,61 +48,54 @@ rule dataset_info:
 rule train:
     input:
         base=PLAN.trained_from,
-        dataset=layout.TRAINING_SET,
-        environment=layout.ready(f"train-{PLAN.hardware}"),
+        dataset="results/{model}/sft/{strategy}.json",
+        environment=ready(f"train-{PLAN.hardware}"),
     output:
-        adapter=directory(layout.ADAPTER),
+        adapter=directory("results/{model}/adapter/{strategy}"),
         loss=report(
-            layout.LOSS,
+            "results/{model}/loss/{strategy}.png",
             caption="../report/loss.rst",
             category="Training",
         ),
     log:
-        layout.log("{model}/train-{strategy}"),
+        "results/logs/{model}/train-{strategy}.log",
     benchmark:
-        layout.benchmark("{model}/train-{strategy}")
+        "results/benchmarks/{model}/train-{strategy}.tsv"
     priority: 10
     params:
-        python=layout.python(f"train-{PLAN.hardware}"),
-        template=lambda wildcards: PLAN.models[wildcards.model].template,
-        settings=PLAN.training_settings,
+        python=python(f"train-{PLAN.hardware}"),
+        template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
+        settings=TOLD.settings,
         stage=lambda wildcards: PLAN.strategies[wildcards.strategy].stage,
-        seed=GENERATE.seed,
-        remote=lambda wildcards: flags(
-            trust_remote_code=PLAN.all_models[wildcards.model].trust_remote_code,
-            strategy=unless("ddp", DISTRIBUTED.strategy),
-            processes=DISTRIBUTED.processes,
-            continuations=unless(20, DISTRIBUTED.continuations),
-            grace=unless(25, DISTRIBUTED.grace),
-            margin=DISTRIBUTED.margin,
-        ),
-        # outside the outputs, which Snakemake deletes when a job fails
-        work=layout.WORK,
+        seed=CONFIG["generate"]["seed"],
+        remote=TOLD.training,
+        # checkpoints of a training under way: outside the outputs, which a failed job loses
+        work=lambda wildcards: f"results/{wildcards.model}/checkpoints/{wildcards.strategy}",
     message:
         "Training a LoRA adapter of {wildcards.model}: {wildcards.strategy}"
     shell:
         "( {params.python} -m errata train --base {input.base} --dataset {input.dataset} --template {params.template:q}"
-        " --stage {params.stage} --seed {params.seed} --settings {params.settings:q} {params.remote:q}"
-        " --work {params.work} --output {output.adapter} && cp {output.adapter}/training_loss.png {output.loss} ) 2>&1 | tee -i {log}"
+        " --stage {params.stage} --seed {params.seed} --settings {params.settings:q} {params.remote:q} --work {params.work}"
+        " --output {output.adapter} && cp {output.adapter}/training_loss.png {output.loss} ) 2>&1 | tee -i {log}"
 
 
 rule merge_lora:
     input:
         base=PLAN.trained_from,
-        adapter=layout.ADAPTER,
-        environment=layout.ready(f"train-{PLAN.hardware}"),
+        adapter="results/{model}/adapter/{strategy}",
+        environment=ready(f"train-{PLAN.hardware}"),
     output:
-        directory(layout.TUNED),
+        directory("results/{model}/tuned/{strategy}"),
     log:
-        layout.log("{model}/merge_lora-{strategy}"),
+        "results/logs/{model}/merge_lora-{strategy}.log",
     benchmark:
-        layout.benchmark("{model}/merge_lora-{strategy}")
+        "results/benchmarks/{model}/merge_lora-{strategy}.tsv"
     priority: 10
     params:
-        python=layout.python(f"train-{PLAN.hardware}"),
-        template=lambda wildcards: PLAN.models[wildcards.model].template,
-        settings=json.dumps(CONFIGURATION.export, sort_keys=True),
-        remote=trust_remote_code,
+        python=python(f"train-{PLAN.hardware}"),
+        template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
+        settings=json.dumps(CONFIG["export"], sort_keys=True),
+        remote=TOLD.remote_code,
     message:
         "Merging the adapter {wildcards.strategy} into {wildcards.model}"
     shell:

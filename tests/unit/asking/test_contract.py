@@ -11,7 +11,7 @@ import pytest
 
 from asking import Asking
 from errata.__main__ import main
-from errata.config.strategies import METHODS
+from errata.config.methods import METHODS
 from errata.data.records import Key
 from errata.reading.answers import read_answer
 from errata.reading.giveaway import gives_away

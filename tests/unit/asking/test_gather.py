@@ -220,7 +220,7 @@ def test_what_parts_have_in_common_stays_and_parts_that_differ_are_no_result() -
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "1.0/2", "a/b", "²/3"])
 def test_what_is_no_part_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="is no part; the second of four is 2/4"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a part; the second of four is 2/4"):
         Part.parse(text)
 
 

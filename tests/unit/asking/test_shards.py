@@ -220,4 +220,4 @@ def test_a_part_whose_questions_are_all_refused_is_a_part_all_the_same(asking: A
 def test_what_is_no_part_is_refused_with_the_flags(asking: Asking, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(asking.command("answer", "http://127.0.0.1:9/v1", part="3/2"))
-    assert "argument --part: '3/2' is no part" in capsys.readouterr().err
+    assert "argument --part: '3/2' is not a part" in capsys.readouterr().err

@@ -74,14 +74,12 @@ def checkpoint(folder: Path) -> Path:
 def packed(base: str, source: str, **config: Any) -> dict[str, tarfile.TarInfo]:
     """Bundle the project; the members of the archive by their names in it."""
     whole = {"models": {"m": {"source": source}}, "baselines": {}, "dataset": {}, **config}
-    # not among the files of the project
-    write(Path(".snakemake/errata/config.json"), json.dumps(whole))
     bundle.run(
         SimpleNamespace(  # type: ignore[arg-type]
             output=Path("results/bundle/errata.tar"),
             environments=["workflow"],
             bases=[Path(base)],
-            config=Path(".snakemake/errata/config.json"),
+            config=json.dumps(whole),
             configfiles=[Path("config/config.yaml")],
         )
     )

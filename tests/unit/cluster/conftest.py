@@ -16,9 +16,9 @@ from slurms import Prints
 @pytest.fixture
 def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
     """Set what a command of Slurm prints; any other command prints nothing."""
-    said = {"scontrol": "AccountingStorageType   = accounting_storage/none\nMinJobAge               = 300 sec\n"}
-    monkeypatch.setattr(slurm, "ask", lambda *words: said.get(words[0], ""))
-    return said.__setitem__
+    outputs = {"scontrol": "AccountingStorageType   = accounting_storage/none\nMinJobAge               = 300 sec\n"}
+    monkeypatch.setattr(slurm, "ask", lambda *words: outputs.get(words[0], ""))
+    return outputs.__setitem__
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_accounting_that_fails_is_reported_and_is_no_reason_to_fail(
     def fail(*_: object) -> list[usage.Use]:
         raise UserError('sacct: Invalid field requested: "SubmitLine"')
 
-    monkeypatch.setattr(usage, "accounted", fail)
+    monkeypatch.setattr(usage, "read_accounting", fail)
     hooks.after("slurm", [finished(tmp_path, gpu=1, runtime=60)])
     shown = capsys.readouterr().err
     assert 'accounting of the others failed: sacct: Invalid field requested: "SubmitLine"' in shown

@@ -42,7 +42,7 @@ def test_snakemakes_records_are_read_whatever_the_output_is_called(
 ) -> None:
     folder = tmp_path_factory.mktemp("records")
     recorded(folder, "/".join(parts), time.time() - 60)
-    assert recover.unrecorded(folder) == ["/".join(parts)]
+    assert recover.find_unrecorded(folder) == ["/".join(parts)]
 
 
 def test_only_what_is_complete_and_newer_than_its_record_is_kept_without_it(tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ def test_only_what_is_complete_and_newer_than_its_record_is_kept_without_it(tmp_
     recorded(tmp_path, "results/half", time.time() - 60, incomplete=True)
     recorded(tmp_path, "results/gone", time.time() - 60)
     (tmp_path / "results/gone").unlink()
-    assert recover.unrecorded(tmp_path) == ["results/new"]
-    assert recover.unrecorded(tmp_path / "elsewhere") == []
+    assert recover.find_unrecorded(tmp_path) == ["results/new"]
+    assert recover.find_unrecorded(tmp_path / "elsewhere") == []
 
 
 def test_a_job_that_was_preempted_for_good_does_not_stop_the_next_run(tmp_path: Path, prints: Prints) -> None:

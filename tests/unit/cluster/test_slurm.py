@@ -29,7 +29,7 @@ def test_another_folders_job_of_the_same_number_is_none_of_ours(tmp_path: Path, 
         ("none", "60", "squeue", None),
         ("none", "199", "squeue", None),
         ("none", "300", "squeue", slurm.SQUEUE_ALWAYS),
-        # never forgets; told squeue, the executor would take sacct, which says nothing here
+        # Slurm never forgets; with the word squeue the executor would take sacct, which has no answer here
         ("none", "0", "squeue", slurm.SQUEUE_ALWAYS),
         ("none", "300", "sacct", slurm.SQUEUE_ALWAYS),
         # where squeue forgets before the executor looks

@@ -20,13 +20,13 @@ SACCT = """\
 
 def test_gpu_hours_are_summed_up_by_rule() -> None:
     uses = usage.parse(SACCT, Path("/w"))
-    assert [(use.rule, use.gpus, use.used, use.done) for use in uses] == [
+    assert [(use.rule, use.gpus, use.seconds, use.done) for use in uses] == [
         ("train", 8, 25.0, True),
         ("train", 8, 3600.0, False),
         ("answer", 1, 0.0, False),
         ("merge_lora", 0, 16.0, True),
     ]
-    assert usage.summary(uses, "by accounting").splitlines() == [
+    assert usage.make_table(uses, "by accounting").splitlines() == [
         "GPU hours of this run, by accounting:",
         "rule    jobs  ended well  GPU h asked  GPU h used",
         "answer     1           0         4.00        0.00",
@@ -37,7 +37,7 @@ def test_gpu_hours_are_summed_up_by_rule() -> None:
 
 def test_what_is_no_row_is_skipped() -> None:
     lines = ["/w|COMPLETED|9|60|gres/gpu=2||rule_train|sbatch --wrap=echo a", "echo b|c", "", "/w|FAILED|?|60||||"]
-    assert [(use.gpus, use.used) for use in usage.parse("\n".join(lines), Path("/w"))] == [(2, 9.0)]
+    assert [(use.gpus, use.seconds) for use in usage.parse("\n".join(lines), Path("/w"))] == [(2, 9.0)]
 
 
 @pytest.mark.parametrize(
@@ -54,10 +54,10 @@ def test_what_is_no_row_is_skipped() -> None:
         ("--mem 16000", 0),
     ],
 )
-def test_gpus_are_those_asked_where_a_cluster_does_not_account_for_them(asked: str, gpus: int) -> None:
+def test_gpus_are_those_requested_where_a_cluster_does_not_account_for_them(asked: str, gpus: int) -> None:
     row = f'/w|COMPLETED|9|60|cpu=8,node=1|cpu=8|rule_train|sbatch -p gpu {asked} --wrap="x --gpus=5"'
     assert [use.gpus for use in usage.parse(row, Path("/w"))] == [gpus]
 
 
 def test_a_run_without_gpus_has_no_gpu_hours() -> None:
-    assert usage.summary([usage.Use("answer", 0, 60.0, 1.0, True)], "by accounting") == ""
+    assert usage.make_table([usage.Use("answer", 0, 60.0, 1.0, True)], "by accounting") == ""

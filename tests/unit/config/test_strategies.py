@@ -45,10 +45,10 @@ def test_what_the_ablation_keeps_changes_nothing_in_the_whole_pipeline() -> None
 
 def test_a_chain_of_strategies_is_charged_once_for_what_its_links_ask_alike() -> None:
     strategies = of({"self": {"rounds": 2}, "dpo": {"start_from": "self", "keep": 3}, "distill": {}})
-    assert strategies.charged(["dpo", "self"]) == ["dpo"]
-    assert strategies.charged(["self", "dpo"]) == ["dpo"]
-    assert strategies.charged(["self-round2", "self"]) == ["self-round2", "self"]
-    assert strategies.charged(["distill", "self"]) == ["distill", "self"]
+    assert strategies.distinct_retries(["dpo", "self"]) == ["dpo"]
+    assert strategies.distinct_retries(["self", "dpo"]) == ["dpo"]
+    assert strategies.distinct_retries(["self-round2", "self"]) == ["self-round2", "self"]
+    assert strategies.distinct_retries(["distill", "self"]) == ["distill", "self"]
 
 
 def test_another_teacher_or_other_questions_are_other_completions() -> None:
@@ -61,16 +61,20 @@ def test_a_round_asks_and_trains_what_the_one_before_has_made() -> None:
     strategies = of({"self": {"rounds": 3}, "dpo": {"start_from": "self"}})
     assert list(strategies) == ["self", "self-round2", "self-round3", "dpo"]
     third = strategies["self-round3"]
-    assert (third.asked, third.start_from, third.round, third.method) == ("self-round2", "self-round2", 3, "self")
+    assert (third.respondent, third.start_from, third.round, third.method) == ("self-round2", "self-round2", 3, "self")
     assert strategies.retries("self-round3") == "self-round3"
-    assert (strategies["dpo"].start_from, strategies["dpo"].asked, strategies["dpo"].stage) == ("self", "base", "dpo")
+    assert (strategies["dpo"].start_from, strategies["dpo"].respondent, strategies["dpo"].stage) == (
+        "self",
+        "base",
+        "dpo",
+    )
 
 
 def test_a_fold_leaves_out_its_questions_in_all_that_it_builds_on() -> None:
     strategies = of({"self": {"rounds": 2}, "dpo": {"start_from": "self"}}, dataset={"folds": 2})
     assert len(strategies) == 3 * 3
     second = strategies["self-round2.fold1"]
-    assert (second.fold, second.asked, second.start_from) == (1, "self.fold1", "self.fold1")
+    assert (second.fold, second.respondent, second.start_from) == (1, "self.fold1", "self.fold1")
     assert strategies["dpo.fold2"].start_from == "self.fold2"
     # the base's completions are made once for all folds, those of a fold's own model are not
     assert strategies.retries("dpo.fold2") == strategies.retries("self.fold1") == "self"
@@ -80,7 +84,7 @@ def test_a_fold_leaves_out_its_questions_in_all_that_it_builds_on() -> None:
 def test_an_ablation_adds_strategies_and_rounds_that_the_whole_pipeline_is_not_run_for() -> None:
     strategies = of(["self"], {"distill": {}, "self": {"rounds": 2}})
     assert strategies.full == {"self": 1}
-    assert strategies.compared == {"self": 2, "distill": 1}
+    assert strategies.ablation == {"self": 2, "distill": 1}
     assert list(strategies) == ["self", "self-round2", "distill"]
 
 
@@ -105,8 +109,8 @@ def test_a_variant_is_read_from_its_name(text: str, variant: tuple[str, int | No
     st.none() | st.integers(2, 8),
     st.none() | st.integers(1, 64),
 )
-def test_a_variants_name_is_read_as_it_was_written(made: str, bits: int | None, votes: int | None) -> None:
-    variant = Variant(made, bits, votes)
-    if not Variant(made).parse(made).bits:
+def test_a_variants_name_is_read_as_it_was_written(strategy: str, bits: int | None, votes: int | None) -> None:
+    variant = Variant(strategy, bits, votes)
+    if not Variant.parse(strategy).bits:
         assert Variant.parse(str(variant)) == variant
         assert Variant.parse(str(variant.greedy)).votes is None

@@ -211,8 +211,8 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
         (changed(models={}), "models: {} must not be empty"),
         (changed(models={"m": None}), "models.m: None is not a mapping of keys"),
         (changed(models__m=[]), "models.m: [] is not a mapping of keys"),
-        (changed(models={"a/b": {"source": "x"}}), "models: 'a/b' is no name of a model"),
-        (changed(models={"../x": {"source": "x"}}), "models: '../x' is no name of a model"),
+        (changed(models={"a/b": {"source": "x"}}), "models: 'a/b' is not a name for a model"),
+        (changed(models={"../x": {"source": "x"}}), "models: '../x' is not a name for a model"),
         (changed(generate__attempts="six"), "generate.attempts: 'six' is not a whole number"),
         (changed(generate__attempts=0), "generate.attempts: 0 is less than the minimum of 1"),
         (changed(generate__temperature=-1), "generate.temperature: -1 is less than the minimum of 0"),
@@ -235,23 +235,26 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
         (changed(models__m__base_url="http://x/v1"), "models.m.base_url: only engine endpoint has one"),
         (changed(hardware="cuda"), "models.m.engine: llamacpp serves on the CPU only; with hardware cuda use vllm"),
         (changed(memory_budget_gib={8: 1}), "memory_budget_gib.8: quantize.bits has no 8"),
-        (changed(strategies={"self-4bit": {"method": "self"}}), "strategies.self-4bit: no name for a strategy"),
-        (changed(strategies={"base": {"method": "self"}}), "strategies.base: no name for a strategy"),
-        (changed(strategies={"a.fold1": {"method": "self"}}), "strategies.a.fold1: no name for a strategy"),
-        (changed(strategies__self={"teacher": "m"}), "strategies.self.teacher: only method distill has one"),
-        (changed(strategies__self={"questions": "all"}), "strategies.self.questions: only method distill has"),
+        (changed(strategies={"self-4bit": {"method": "self"}}), "strategies.self-4bit: not a name for a strategy"),
+        (changed(strategies={"base": {"method": "self"}}), "strategies.base: not a name for a strategy"),
+        (changed(strategies={"a.fold1": {"method": "self"}}), "strategies.a.fold1: not a name for a strategy"),
+        (changed(strategies__self={"teacher": "m"}), "strategies.self.teacher: only for method distill"),
+        (changed(strategies__self={"questions": "all"}), "strategies.self.questions: only for method distill"),
         (
             changed(strategies__distill={"teacher": "x"}),
             "strategies.distill.teacher: no model 'x' in models or baselines",
         ),
-        (changed(strategies__dpo={"replay": 0.1}), "strategies.dpo.replay: dpo is trained on pairs"),
-        (changed(strategies__dpo={"start_from": "self"}), "strategies.dpo.start_from: no strategy 'self' yet; it has"),
+        (
+            changed(strategies__dpo={"replay": 0.1}),
+            "strategies.dpo.replay: only for methods self, distill, reflect: dpo is trained on pairs",
+        ),
+        (changed(strategies__dpo={"start_from": "self"}), "strategies.dpo.start_from: no strategy 'self' yet; it must"),
         (
             changed(strategies__dpo={"start_from": "slef"}),
             "strategies.dpo.start_from: no strategy 'slef' yet; there are",
         ),
         (changed(strategies=["self"], ablation__self={"replay": 1}), "ablation.self: strategies has one of this name"),
-        (changed(strategies__self={"pairs": 2}), "strategies.self.pairs: only method dpo is trained on pairs"),
+        (changed(strategies__self={"pairs": 2}), "strategies.self.pairs: only for method dpo"),
         (
             changed(strategies={"self": {"rounds": 2}, "dpo": {"start_from": "self-round3"}}),
             "strategies.dpo.start_from: no strategy 'self-round3' yet",
@@ -316,6 +319,28 @@ def test_all_faults_come_at_once() -> None:
         "models.other.engine",
         "models.other.port",
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        # what follows from a faulty key is no fault of its own
+        ({"models__m": {"engine": "endpiont"}}, {"models.m.engine"}),
+        ({"models__m__source": 3}, {"models.m.source"}),
+        ({"hardware": "gpu", "distributed": {"strategy": "zero2"}}, {"hardware"}),
+        ({"strategies": {"mine": {"method": "sefl"}, "distill": {"teacher": "m"}}}, {"strategies.mine.method"}),
+        ({"models": {"a/b": {"source": "x"}}, "strategies": {"distill": {"teacher": "a/b"}}}, {"models"}),
+        ({"score": {"majority": [9, 0]}}, {"score.majority.1"}),
+        ({"strategies": 3, "ablation": {"dpo": {"start_from": "self"}}}, {"strategies"}),
+        # what does not is one
+        ({"generate__seed": "x", "score": {"majority": [9]}}, {"generate.seed", "score.samples"}),
+        ({"dataset": 3, "models__m__base_url": "http://x/v1"}, {"dataset", "models.m.base_url"}),
+        ({"models": 3, "train": {"stage": "dpo"}}, {"models", "train.stage"}),
+        ({"strategies__self": {"keep": 0, "pairs": 2}}, {"strategies.self.keep", "strategies.self.pairs"}),
+    ],
+)
+def test_keys_that_do_not_go_together_are_reported_beside_wrong_types(changes: dict[str, Any], keys: set[str]) -> None:
+    assert {fault.split(":")[0] for fault in faults_of(changed(**changes))} == keys
 
 
 def test_all_contradictions_come_at_once() -> None:

@@ -22,7 +22,7 @@ import subprocess, sys
 from errata.core import gpus
 gpus._PAUSE = (0.01, 0.03)
 count = int(sys.argv[1])
-with gpus.reserved(count or None) as environment:
+with gpus.reserve(count or None) as environment:
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     child = subprocess.Popen(["sleep", "1000"], **quiet)
     print(environment["CUDA_VISIBLE_DEVICES"], child.pid, flush=True)
@@ -67,7 +67,7 @@ class Machine:
 
     def free(self) -> list[str]:
         """What one process could have at this moment."""
-        with gpus.reserved(1) as environment:
+        with gpus.reserve(1) as environment:
             return environment["CUDA_VISIBLE_DEVICES"].split(",")
 
     def clear(self) -> None:
@@ -87,7 +87,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 
 
 def taken(count: int | None) -> dict[str, str]:
-    with gpus.reserved(count) as environment:
+    with gpus.reserve(count) as environment:
         return environment
 
 
@@ -101,8 +101,8 @@ def taken(count: int | None) -> dict[str, str]:
     ],
 )
 def test_a_server_takes_as_many_gpus_as_its_options_say(options: dict[str, object], count: int) -> None:
-    assert gpus.gpus_of(options) == gpus.wanted("vllm", options) == count
-    assert gpus.wanted("llamacpp", options) == gpus.wanted("endpoint", options) == 0
+    assert gpus.count_gpus(options) == gpus.count_server_gpus("vllm", options) == count
+    assert gpus.count_server_gpus("llamacpp", options) == gpus.count_server_gpus("endpoint", options) == 0
 
 
 def test_each_process_gets_gpus_of_its_own_and_a_killed_one_gives_them_back_though_its_child_lives(
@@ -130,7 +130,7 @@ def test_jobs_that_want_several_gpus_never_wait_for_each_other_for_ever(machine:
 
     def work(count: int | None) -> None:
         for _ in range(3):
-            with gpus.reserved(count) as environment:
+            with gpus.reserve(count) as environment:
                 mine = set(environment["CUDA_VISIBLE_DEVICES"].split(","))
                 clashes.extend(using & mine)
                 using.update(mine)
@@ -178,7 +178,7 @@ def test_where_nothing_is_to_be_chosen_everything_is_left_alone(
 def test_steps_side_by_side_in_a_users_own_slurm_job_take_their_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm gave them to Snakemake, not to one step."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with gpus.reserved(1) as mine:
+    with gpus.reserve(1) as mine:
         assert mine["CUDA_VISIBLE_DEVICES"] == "0"
         assert taken(1)["CUDA_VISIBLE_DEVICES"] == "1"
 
@@ -200,7 +200,7 @@ def test_of_more_gpus_than_needed_that_were_assigned_each_process_takes_its_own(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", assigned)
     if slurm:
         monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with gpus.reserved(1) as mine:
+    with gpus.reserve(1) as mine:
         assert mine == {"CUDA_VISIBLE_DEVICES": first}
         assert taken(1) == {"CUDA_VISIBLE_DEVICES": second}
 
@@ -225,7 +225,7 @@ def test_servers_of_two_steps_see_one_gpu_each_and_the_step_itself_is_not_confin
 ) -> None:
     machine.has(2)
     server = engine(rules=[{"match": "Question", "replies": [{"content": "The answer is A", "delay": 1000}]}])
-    with gpus.reserved(1), step(tmp_path) as process:
+    with gpus.reserve(1), step(tmp_path) as process:
         wait_for(lambda: (server.folder / "pid").exists())
         environment = Path(f"/proc/{pid(server)}/environ").read_bytes().split(b"\0")
         assert b"CUDA_VISIBLE_DEVICES=1" in environment

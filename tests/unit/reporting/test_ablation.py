@@ -61,9 +61,7 @@ class Ablation(Run):
     def table(self, *models: str) -> tuple[list[dict[str, str]], list[str]]:
         """The rows of the CSV file, and the lines of the Markdown file."""
         output, page = self.folder / "ablation.csv", self.folder / "ablation.md"
-        config = self.folder / "config.json"
-        config.write_text(json.dumps(self.config))
-        flags = ["--config", str(config), "--results", str(self.results)]
+        flags = ["--config", json.dumps(self.config), "--results", str(self.results)]
         flags += ["--output", str(output), "--markdown", str(page)]
         scores = ["--scores", *map(str, self.scores)]
         assert main(["ablation", "--model", *(models or [MODEL]), *scores, *flags]) == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from errata.reporting.findings import held_out, summary
-from errata.reporting.leaderboard import collect
+from errata.reporting.findings import describe_held_out, summarize_model
+from errata.reporting.leaderboard import read_rows
 from made_up_run import Run, strategy
 
 MODEL = "smollm2-135m"
@@ -31,7 +31,7 @@ def test_a_vote_is_compared_with_what_votes_and_its_price_is_told(run: Run) -> N
     run.score("base", "test", right(5))
     run.score("self-4bit+maj8", "test", right(9))
     run.score("self-round2", "test", right(8))
-    rows = collect(run.scores, ["self", "self-round2"])
+    rows = read_rows(run.scores, ["self", "self-round2"])
     assert [row.score.variant for row in rows] == [
         "base",
         "base+maj8",
@@ -54,13 +54,13 @@ def test_a_vote_is_compared_with_what_votes_and_its_price_is_told(run: Run) -> N
     voted = rows[3]
     assert voted.to_origin is not None
     assert voted.to_origin.test[:3] == (20, 7, 0)
-    said = [sentence for sentence in summary(rows, MODEL, {4: 1}, {}) if "self+maj8 answers" in sentence]
+    said = [sentence for sentence in summarize_model(rows, MODEL, {4: 1}, {}) if "self+maj8 answers" in sentence]
     assert said[0].endswith(
         "35.0 points more than self: significant, exact McNemar p = 0.0156 (7 questions right only here, 0 only "
-        "there). 8 sampled completions a question: 7.9 times the completion tokens of self; a single one of them is "
+        "there). 8 sampled completions a question: 7.9 times the completion tokens of self; a single sample is "
         "right in 56.2 % of cases on average."
     )
-    base = next(each for each in summary(rows, MODEL, {}, {}) if "base+maj8 answers" in each)
+    base = next(each for each in summarize_model(rows, MODEL, {}, {}) if "base+maj8 answers" in each)
     assert base.endswith("8 sampled completions a question: 8.0 times the completion tokens of base.")
     page = html.unescape(run.report())
     assert said[0] in page
@@ -75,7 +75,7 @@ def test_folds_are_held_out_and_what_was_trained_on_is_not(run: Run) -> None:
         for variant in ("base", "self"):
             run.score(variant, split, right(9), labelled=split != "test")
     run.config["dataset"]["folds"] = 5
-    rows = collect(run.scores, ["self"])
+    rows = read_rows(run.scores, ["self"])
     assert [(row.score.split, row.score.variant, row.score.held_out) for row in rows] == [
         ("test", "base", True),
         ("test", "self", True),
@@ -84,13 +84,13 @@ def test_folds_are_held_out_and_what_was_trained_on_is_not(run: Run) -> None:
         ("train", "base", True),
         ("train", "self", False),
     ]
-    assert held_out(rows, 5, None) == [
+    assert describe_held_out(rows, 5, None) == [
         "test is held out: no model was trained on questions of this split.",
         "folds is held out: every question of train was answered by a model trained without its fold (5 folds, by "
         "problem).",
         "train is not held out: the model was trained on questions of this split (self; the others were not).",
     ]
-    told = summary(rows, MODEL, {}, {})
+    told = summarize_model(rows, MODEL, {}, {})
     assert told[0].startswith("Split test has no labelled question")
     assert any(sentence.startswith("On folds, self answers 9 of 20 right") for sentence in told)
     assert not any("On train" in sentence for sentence in told), "folds say it better"
@@ -104,16 +104,16 @@ def test_without_labels_and_folds_the_way_to_a_held_out_figure_is_told(run: Run)
     for variant in ("base", "self"):
         run.score(variant, "test", right(0), labelled=False)
         run.score(variant, "train", right(9))
-    rows = collect(run.scores, ["self"])
-    told = held_out(rows, None, None)
+    rows = read_rows(run.scores, ["self"])
+    told = describe_held_out(rows, None, None)
     assert len(told) == 3
     assert told[2].startswith("No tuned model was scored on labelled questions that it was not trained on")
     assert "`dataset.folds: 5` in the configuration would" in told[2]
-    sentences = summary(rows, MODEL, {}, {})
-    assert "What follows says nothing of new questions: train is what was trained on." in sentences
+    sentences = summarize_model(rows, MODEL, {}, {})
+    assert "The figures of train say nothing about new questions: the models were trained on this split." in sentences
     assert any(sentence.startswith("On train, self answers 9 of 20 right") for sentence in sentences)
     # a base model that nothing is trained from needs no folds
-    assert not any("folds" in sentence for sentence in held_out(rows[:1], None, None))
+    assert not any("folds" in sentence for sentence in describe_held_out(rows[:1], None, None))
 
 
 def test_strategies_that_share_their_completions_share_a_section(run: Run) -> None:
@@ -145,10 +145,10 @@ def test_strategies_that_share_their_completions_share_a_section(run: Run) -> No
     assert "first got wrong, strategies self, prefer solved 20 (50.0 %)" in page
     assert f"Of 2 training questions, whatever {MODEL} first answered, strategy reflect solved 1 (50.0 %)" in page
     assert 'solved by attempt 3</th><td class="number">12</td><td class="number">1</td>' in page
-    assert "attempt 1: B, right, but it says that it was told" in page
-    assert "attempt 2: B, right, but asked without being told, its reasoning leads elsewhere" in page
+    assert "attempt 1: B, right, but it mentions that the answer was given" in page
+    assert "attempt 2: B, right, but without the given answer, its reasoning leads to another one" in page
     assert "attempt 3: B, right</h5>" in page
-    assert "attempt 1: what it says of its mistake" in page
+    assert "attempt 1: critique of the mistake" in page
     assert "train-000, question 1: rejected after 2 attempts" in page
     assert "<dt>prompt template, answers</dt><dd>bbbbbbbbbbbb</dd>" in page
     assert "<dt>prompt template, retries reflect</dt><dd>aaaaaaaaaaaa</dd>" in page

@@ -17,8 +17,8 @@ from errata.__main__ import main
 from errata.config.validation import validated
 from errata.core.wording import duration, p_value
 from errata.reporting import provenance
-from errata.reporting.findings import guessing, readable, summary
-from errata.reporting.leaderboard import COLUMNS, collect
+from errata.reporting.findings import chance_accuracy, describe_readable, summarize_model
+from errata.reporting.leaderboard import COLUMNS, read_rows
 from errata.reporting.plots import read_loss, spread
 from errata.reporting.report import LONGEST, model_section, shorten, source_of, visible
 from helpers import REPOSITORY
@@ -116,14 +116,14 @@ def test_secrets_are_not_shown(page: str) -> None:
 
 
 def test_summary_says_what_is_significant(run: Run, page: str) -> None:
-    sentences = summary(collect(run.scores, ["self"]), "smollm2-135m", {3: 32, 4: 0.1}, {"test": 0.365})
-    assert sentences.pop(0) == "Guessing at random gets 36.5 % of test right on average."
+    sentences = summarize_model(read_rows(run.scores, ["self"]), "smollm2-135m", {3: 32, 4: 0.1}, {"test": 0.365})
+    assert sentences.pop(0) == "Random guesses get 36.5 % of test right on average."
     assert sentences[0] == "On test, base answers 50 of 200 right (25.0 %, 95 % interval 19.5 to 31.4 %); " + (
         "28 answers cannot be read, of the others 29.1 % are right."
     )
     assert "11.0 points more than base: significant, exact McNemar p < 0.0001 (25 questions right" in sentences[1]
     assert "points less than self: not significant, exact McNemar p = " in sentences[3]
-    assert "no question tells it from self (p = 1)" in sentences[2]
+    assert "no question distinguishes it from self (p = 1)" in sentences[2]
     assert "Its weights take 0.119 GiB, over the 4-bit limit of 0.1 GiB." in sentences[2]
     assert "within the 3-bit limit of 32 GiB." in sentences[3]
     assert len(sentences) == 4, "the training split is not what counts"
@@ -134,10 +134,10 @@ def test_summary_says_what_is_significant(run: Run, page: str) -> None:
 def test_summary_sets_unreadable_answers_apart(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.score("base", "test", [True] * 6 + [False] * 14)
-    score = replace(collect(run.scores, ["self"])[0].score, unreadable=4)
-    assert readable(score) == "; 4 answers cannot be read, of the others 37.5 % are right"
-    assert readable(replace(score, unreadable=20, correct=0)) == "; no answer can be read"
-    assert readable(replace(score, unreadable=0)) == ""
+    score = replace(read_rows(run.scores, ["self"])[0].score, unreadable=4)
+    assert describe_readable(score) == "; 4 answers cannot be read, of the others 37.5 % are right"
+    assert describe_readable(replace(score, unreadable=20, correct=0)) == "; no answer can be read"
+    assert describe_readable(replace(score, unreadable=0)) == ""
 
 
 def test_guessing_gets_one_in_as_many_as_there_are_options(tmp_path: Path) -> None:
@@ -148,15 +148,15 @@ def test_guessing_gets_one_in_as_many_as_there_are_options(tmp_path: Path) -> No
     ]
     data = tmp_path / "test.jsonl"
     data.write_text(json.dumps({"questions": questions}) + "\n")
-    assert guessing(data) == pytest.approx(0.375)
-    assert guessing(tmp_path / "missing.jsonl") is None
+    assert chance_accuracy(data) == pytest.approx(0.375)
+    assert chance_accuracy(tmp_path / "missing.jsonl") is None
 
 
 def test_comparison_is_paired_on_the_common_questions(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.score("base", "test", [True] * 10 + [False] * 10)
     run.score("self", "test", [True] * 9 + [False] + [True] * 6)  # 16 of the 20 questions
-    row = collect(run.scores, ["self"])[1]
+    row = read_rows(run.scores, ["self"])[1]
     assert row.to_base is not None
     assert row.to_base.test[:3] == (16, 6, 1)
     assert row.to_base.test.p == pytest.approx(2 * (1 + 7) / 2**7)
@@ -169,7 +169,7 @@ def test_summary_of_many_quantized_variants_is_short(tmp_path: Path) -> None:
     names = [f"{strategy}{bits}" for strategy in ("self", "dpo", "reflect") for bits in ("", "-4bit", "-3bit")]
     for name in ["base", *names]:
         run.score(name, "test", [name != "dpo-3bit"] * 40)
-    sentences = summary(collect(run.scores, ["self", "dpo", "reflect"]), "smollm2-135m", {3: 32, 4: 0.5}, {})
+    sentences = summarize_model(read_rows(run.scores, ["self", "dpo", "reflect"]), "smollm2-135m", {3: 32, 4: 0.5}, {})
     assert len(sentences) == 5
     assert "of 6 quantized variants these differ significantly" in sentences[4]
     assert "(exact McNemar): dpo-3bit. Over their memory limit: dpo-4bit, reflect-4bit." in sentences[4]
@@ -182,9 +182,9 @@ def test_dequantized_weights_are_said(page: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("", "no model was trained on questions of this split. No problem of train stands in it word for word."),
-        ("7,t1\n7,t2\n", "1 problem of train stands in it word for word (7); it is left out of the training sets"),
-        ("7,t1\n8,t2\n", "2 problems of train stand in it word for word (7, 8); they are left out of the training"),
+        ("", "no model was trained on questions of this split. No problem of train occurs in it word for word."),
+        ("7,t1\n7,t2\n", "1 problem of train occurs in it word for word (7); it is left out of the training sets"),
+        ("7,t1\n8,t2\n", "2 problems of train occur in it word for word (7, 8); they are left out of the training"),
         (None, None),
     ],
 )
@@ -264,7 +264,7 @@ def test_nothing_was_wrong_at_first(tmp_path: Path) -> None:
     (run.results / "smollm2-135m" / "retries" / "self.jsonl").write_text("")
     page = run.report()
     checked(page)
-    assert "train: nothing that was scored on it was trained on its questions." in page
+    assert "train: no scored model was trained on its questions." in page
     assert "had nothing to ask again" in page
 
 
@@ -283,38 +283,24 @@ def test_several_models_and_strategies(tmp_path: Path) -> None:
     assert "large: reflect" in page
 
 
-def test_benchmarks_and_summaries_that_are_not_named_are_not_shown(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    run.score("base", "test", [True])
-    run.benchmarks()
-    shown = str(run.results / "benchmarks" / "report.tsv")
-    page = run.report("--benchmarks", shown, "--summaries")
-    assert "smollm2-135m/train/self" in run.report()
-    assert "smollm2-135m/train/self" not in page
-
-
 def test_a_variant_scored_twice_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(tmp_path)
     run.score("base", "test", [True])
     copy = tmp_path / "copy.json"
     copy.write_bytes(run.scores[0].read_bytes())
-    (tmp_path / "config.json").write_text("{}")
-    flags = ["--config", str(tmp_path / "config.json")]
-    flags += ["--leaderboard", str(tmp_path / "l.csv"), "--output", str(tmp_path / "r.html")]
+    flags = ["--config", "{}", "--leaderboard", str(tmp_path / "l.csv"), "--output", str(tmp_path / "r.html")]
     assert main(["report", "--scores", str(run.scores[0]), str(copy), *flags]) == 1
     assert f"{copy}: smollm2-135m, base, test is also in" in capsys.readouterr().err
     assert not (tmp_path / "l.csv").exists()
 
 
-@pytest.mark.parametrize("text", [None, "{broken", "[1]"])
-def test_a_configuration_that_cannot_be_read(
-    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "config.yaml"
-    if text is not None:
-        config.write_text(text)
+@pytest.mark.parametrize("text", ["nowhere.yaml", "{broken", "[1]"])
+def test_a_configuration_that_cannot_be_read(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if text == "[1]":
+        (tmp_path / "list.yaml").write_text(text)
+        text = str(tmp_path / "list.yaml")
     flags = ["--leaderboard", str(tmp_path / "l.csv"), "--output", str(tmp_path / "r.html")]
-    assert main(["report", "--scores", "x/base/test.json", "--config", str(config), *flags]) == 1
+    assert main(["report", "--scores", "x/base/test.json", "--config", text, *flags]) == 1
     assert "--config" in capsys.readouterr().err
 
 
@@ -415,7 +401,7 @@ def test_retries_of_a_further_round_go_back_to_the_answers_of_the_model_before(t
         write_lines(tmp_path / "m" / "retries" / f"{name}.jsonl", [retried])
     sources = {name: source_of(complete, name) for name in ("self", "self-round2")}
     section = model_section(1, "m", [], sources, {}, tmp_path)
-    shown = [(each.asked, each.solved[0].parts[0]) for each in section.retries]
+    shown = [(each.respondent, each.solved[0].passages[0]) for each in section.retries]
     assert shown == [
         ("base", ("first answer: A", "It is A, said answers.")),
         ("self", ("first answer: C", "It is C, said scores/self.")),

@@ -12,7 +12,7 @@ from errata.asking import prompts
 from errata.asking.cases import accepted
 from errata.core.errors import UserError
 from errata.core.files import cannot_read, read_jsonl_places, write_json, write_jsonl
-from errata.data.parts import WHOLE, Part, add_part_argument, named, questions
+from errata.data.parts import ALL_PROBLEMS, Part, add_part_argument, read_questions
 from errata.data.records import Key, Problem, Question
 from errata.inference.dispatch import ByProblem, Job, Load
 from errata.inference.journal import Completion, Request
@@ -54,15 +54,15 @@ def run(arguments: argparse.Namespace) -> None:
             ]
         reused = total - len(missing)
         work = Once(lambda place: request(*data.at(place)), missing, reused)
-        load = generation.ask(journal, work, named("answer", part), total) if missing else Load()
+        load = generation.ask(journal, work, part.label("answer"), total) if missing else Load()
         # of a part that is for step gather to say: the others may have gone well
-        if work.failed and len(work.failed) == total and part == WHOLE:
+        if work.failed and len(work.failed) == total and part == ALL_PROBLEMS:
             raise all_refused(arguments.model, work.failed)
         tally = Tally()
         counts = dict.fromkeys(("questions", "correct", "unreadable"), 0)
 
         def rows() -> Iterator[dict[str, Any]]:
-            for problem, question in questions(arguments.data, part):
+            for problem, question in read_questions(arguments.data, part):
                 wanted = request(problem, question)
                 completion = journal.get(wanted) or work.failed[wanted.key]
                 row = _row(wanted, question, completion, arguments.model, template.digest)

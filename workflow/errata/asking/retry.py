@@ -12,7 +12,7 @@ from errata.asking.methods import METHODS, Method
 from errata.asking.until_right import UntilRight
 from errata.core.errors import UserError
 from errata.core.files import read_jsonl, write_json, write_jsonl
-from errata.data.parts import WHOLE, Part, add_part_argument, named, questions
+from errata.data.parts import ALL_PROBLEMS, Part, add_part_argument, read_questions
 from errata.data.records import ABOUT, Key
 from errata.inference.dispatch import Load
 from errata.inference.journal import Completion, Journal, Request
@@ -87,9 +87,9 @@ def run(arguments: argparse.Namespace) -> None:
         load = Load()
         # the last completion came a moment before its time was up
         if going and (time_left is None or time_left > 1.0) and work.affordable:
-            load = generation.ask(journal, work, named("retry", part), len(cases), time_left=time_left)
+            load = generation.ask(journal, work, part.label("retry"), len(cases), time_left=time_left)
         # of a part that is for step gather to say: the others may have gone well
-        if cases and all(case.outcome == "failed" for case in cases) and part == WHOLE:
+        if cases and all(case.outcome == "failed" for case in cases) and part == ALL_PROBLEMS:
             failure = next(attempt.failure for attempt in cases[0].attempts.values())
             raise UserError(
                 f"{arguments.model}: the server gave no completion for any question ({failure and failure.error}). "
@@ -109,13 +109,13 @@ def run(arguments: argparse.Namespace) -> None:
     }
     figures = {"tokens_per_solved": per_solved, "cancelled_tokens": round(work.cancelled_tokens)}
     write_json(arguments.summary, {**templates, **counts, **figures, **costs})
-    if not cases and part == WHOLE:
+    if not cases and part == ALL_PROBLEMS:
         print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
 
 
-def asked_about(about: str, method: Method, data: Path, answers: Path, part: Part = WHOLE) -> list[Case]:
+def asked_about(about: str, method: Method, data: Path, answers: Path, part: Part = ALL_PROBLEMS) -> list[Case]:
     """The labelled questions of a part of the data: all, or those whose first answer was wrong or could not be read."""
-    by_key = {problem.key(question): (problem, question) for problem, question in questions(data, part)}
+    by_key = {problem.key(question): (problem, question) for problem, question in read_questions(data, part)}
     return [
         method.case(*by_key[key], row)
         for row in read_jsonl(answers)

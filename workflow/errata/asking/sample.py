@@ -10,7 +10,7 @@ from errata.asking.answer import add_arguments as add_asking_arguments
 from errata.asking.cases import accepted
 from errata.core.errors import UserError
 from errata.core.files import write_json, write_jsonl
-from errata.data.parts import WHOLE, Part, named, questions
+from errata.data.parts import ALL_PROBLEMS, Part, read_questions
 from errata.data.records import Problem, Question
 from errata.inference.dispatch import Load
 from errata.inference.journal import Completion, Request
@@ -60,15 +60,15 @@ def run(arguments: argparse.Namespace) -> None:
 
         reused = total - len(missing)
         work = Samples(at, missing, reused)
-        load = generation.ask(journal, work, named("sample", part), total) if missing else Load()
+        load = generation.ask(journal, work, part.label("sample"), total) if missing else Load()
         # of a part that is for step gather to say: the others may have gone well
-        if total and len(work.failures) == total and part == WHOLE:
+        if total and len(work.failures) == total and part == ALL_PROBLEMS:
             raise all_refused(arguments.model, work.failures)
         tally = Tally()
         counts = dict.fromkeys(("questions", "samples", "unreadable", "failed"), 0)
 
         def rows() -> Iterator[dict[str, Any]]:
-            for problem, question in questions(arguments.data, part):
+            for problem, question in read_questions(arguments.data, part):
                 wanted = list(requests(problem, question))
                 made = [journal.get(each) or work.failures[each] for each in wanted]
                 row = _row(wanted[0], question, made, arguments.model, template.digest)

@@ -123,14 +123,14 @@ def _set_status_command(command: str, settings: Any) -> None:
 def _show_usage(since: datetime, jobs: Iterable[Any], folder: Path) -> None:
     source = "of jobs that ended well; accounting knows nothing of the others"
     try:
-        uses = usage.accounted(folder, since)
+        uses = usage.read_accounting(folder, since)
     except UserError as error:
         uses, source = [], f"of jobs that ended well; accounting of the others failed: {error}"
     if uses:
         source = "by accounting"
     else:
         uses = [use for job in jobs if (use := _by_benchmark(job, since))]
-    table = usage.summary(uses, source)
+    table = usage.make_table(uses, source)
     if table:
         print(table, file=sys.stderr, flush=True)
 

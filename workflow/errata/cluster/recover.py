@@ -1,4 +1,4 @@
-"""Step recover: after Snakemake was killed on Slurm, wait for its jobs, keep what they finished, unlock the folder."""
+"""Step recover: after Snakemake was killed on Slurm, wait for its jobs, keep their results, and unlock the folder."""
 
 import argparse
 import json
@@ -18,26 +18,29 @@ from typing import Any
 from errata.cluster import slurm
 from errata.core.errors import UserError
 from errata.core.files import write_json
+from errata.core.places import PACKAGE
 
+# Seconds between two looks at the jobs, and between two messages.
 _PAUSE = 5.0
-_SAID_EVERY = 300.0
+_MESSAGE_PAUSE = 300.0
 
-
-# How it is called, whether this Python has the package installed or not.
-COMMAND = f"PYTHONPATH=workflow {shlex.quote(sys.executable)} -m errata recover"
+# The command of this step, whether or not the package is installed in this Python.
+COMMAND = f"PYTHONPATH={shlex.quote(str(PACKAGE))} {shlex.quote(sys.executable)} -m errata recover"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--directory", type=Path, default=Path(), help="where the workflow runs; here if left out")
-    parser.add_argument("--cancel", action="store_true", help="cancel the jobs that are still there, do not wait")
+    parser.add_argument(
+        "--directory", type=Path, default=Path(), help="where the workflow runs (default: the current folder)"
+    )
+    parser.add_argument("--cancel", action="store_true", help="cancel the remaining jobs instead of waiting for them")
     parser.add_argument("--force", action="store_true", help="a Snakemake on another machine is known to be gone")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Leave the folder so that `snakemake` goes on where it was killed.
+    """Prepare the folder so that `snakemake` can continue.
 
     Raises:
-        UserError: a Snakemake still runs there, or may do so on another machine, or Slurm does not answer.
+        UserError: a Snakemake still runs there, or may still run on another machine, or Slurm does not answer.
     """
     folder: Path = arguments.directory
     if arguments.force:
@@ -53,10 +56,10 @@ def run(arguments: argparse.Namespace) -> None:
             slurm.ask("scancel", *active)
             _say(f"cancelled: {', '.join(active)}")
     wait(folder)
-    kept = unrecorded(folder)
-    if kept:
-        _snakemake(folder, "--cleanup-metadata", *kept)
-        _say(f"kept, since their jobs ended well: {', '.join(kept)}")
+    finished = find_unrecorded(folder)
+    if finished:
+        _snakemake(folder, "--cleanup-metadata", *finished)
+        _say(f"kept, since their jobs ended well: {', '.join(finished)}")
     if locks(folder):
         _snakemake(folder, "--unlock")
         if locks(folder):
@@ -66,41 +69,41 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def left_over(folder: Path) -> list[slurm.Job]:
-    """Jobs of a Snakemake in this folder that wait or run."""
+    """The folder's jobs that wait or run."""
     return [job for job in slurm.jobs_of(folder) if job.active]
 
 
 def wait(folder: Path) -> None:
-    """Wait until no job of this folder is at work any more."""
-    said = -_SAID_EVERY
+    """Wait until no job of the folder waits or runs."""
+    last_message = -_MESSAGE_PAUSE
     hopeless: set[str] = set()
     while active := left_over(folder):
         for job in active:
             if job.hopeless and job.id not in hopeless:
                 hopeless.add(job.id)
                 _say(f"{job.remedy} `scancel {job.id}` ends it.")
-        if time.monotonic() - said >= _SAID_EVERY:
-            said = time.monotonic()
+        if time.monotonic() - last_message >= _MESSAGE_PAUSE:
+            last_message = time.monotonic()
             _say(f"waiting for {len(active)} jobs of the killed run: {', '.join(map(str, active))}; --cancel ends them")
         time.sleep(_PAUSE)
 
 
-def unrecorded(folder: Path) -> list[str]:
-    """Outputs that were made after Snakemake's record of them was written: their jobs outlived it.
+def find_unrecorded(folder: Path) -> list[str]:
+    """Outputs that are newer than Snakemake's record of them: their jobs outlived Snakemake.
 
-    The job itself has told that they are complete; the record would be of the time before, perhaps with other
-    parameters, for which Snakemake would make them again. There is one file an output in .snakemake/metadata and, while
-    it is being made, in .snakemake/incomplete, named by the path in base64.
+    The job itself has marked them as complete. The record is of an earlier run, perhaps with other parameters, and
+    would make Snakemake create them again. Snakemake has a file for each output in .snakemake/metadata and, while the
+    output is being made, in .snakemake/incomplete. The file's name is the output's path in base64.
     """
-    marks = folder / ".snakemake"
-    incomplete = {_output(mark, marks / "incomplete") for mark in (marks / "incomplete").rglob("*") if mark.is_file()}
+    metadata, started = folder / ".snakemake" / "metadata", folder / ".snakemake" / "incomplete"
+    incomplete = {_output(record, started) for record in started.rglob("*") if record.is_file()}
     found = []
-    for record in (marks / "metadata").rglob("*"):
+    for record in metadata.rglob("*"):
         with suppress(OSError, ValueError, TypeError, KeyError):
             ended = json.loads(record.read_text(encoding="utf-8"))["endtime"]
-            output = _output(record, marks / "metadata")
+            output = _output(record, metadata)
             path = folder / output
-            # a folder's time is Snakemake's own mark in it
+            # the time of a folder is that of a file that Snakemake leaves in it
             made = (path / ".snakemake_timestamp" if path.is_dir() else path).stat().st_mtime
             if made > ended + 1 and output not in incomplete:
                 found.append(output)
@@ -108,17 +111,17 @@ def unrecorded(folder: Path) -> list[str]:
 
 
 def _output(record: Path, folder: Path) -> str:
-    """The path that a record's name stands for; long names are split into folders that begin with @."""
+    """The output that a record is about. Long names are split into folders whose names begin with @."""
     return urlsafe_b64decode("".join(part.removeprefix("@") for part in record.relative_to(folder).parts)).decode()
 
 
 def locks(folder: Path) -> list[Path]:
-    """What locks the folder."""
+    """Snakemake's locks of the folder."""
     return list((folder / ".snakemake" / "locks").glob("*.lock"))
 
 
 def running_snakemake(folder: Path) -> int | None:
-    """The process of another Snakemake that runs in this folder on this machine; jobs are none."""
+    """The process of another Snakemake that runs in the folder on this machine. Snakemake's jobs do not count."""
     here = folder.resolve()
     for path in marks(folder):
         mark = _read_mark(path)
@@ -137,22 +140,22 @@ def running_snakemake(folder: Path) -> int | None:
 
 
 def mark(folder: Path) -> None:
-    """Leave a mark that this process is Snakemake in this folder: other login nodes do not see its process."""
+    """Leave a file that names this Snakemake's process: other login nodes cannot see it."""
     since = datetime.now().isoformat(" ", "seconds")
     row = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()), "since": since}
     write_json(_mark(folder), row)
 
 
 def unmark(folder: Path) -> None:
-    """Take this process's mark away."""
+    """Remove the mark of this process."""
     _mark(folder).unlink(missing_ok=True)
 
 
 def refuse_beside_another_machine(folder: Path) -> None:
-    """Look for marks of Snakemakes on other machines: nobody can tell from here whether they live.
+    """Refuse to go on if Snakemake was started on another machine: from here nobody can see whether it still runs.
 
     Raises:
-        UserError: there is one.
+        UserError: another machine left a mark in the folder.
     """
     for path in _marks_of_others(folder):
         mark = _read_mark(path)
@@ -169,6 +172,7 @@ def _mark(folder: Path) -> Path:
 
 
 def marks(folder: Path) -> list[Path]:
+    """The files that running Snakemakes left in the folder."""
     return sorted((folder / ".snakemake").glob("errata-main.*.json"))
 
 
@@ -177,27 +181,27 @@ def _marks_of_others(folder: Path) -> list[Path]:
 
 
 def _read_mark(path: Path) -> dict[str, Any]:
-    """What a mark says; nothing where it cannot be read."""
+    """The content of a mark; empty if it cannot be read."""
     with suppress(OSError, ValueError):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(told, dict):
-            return told
+        row = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(row, dict):
+            return row
     return {}
 
 
 def _started(pid: int) -> str:
-    """When a process of this machine started, in the kernel's ticks; empty where there is none (any more)."""
+    """When a process of this machine started, in the kernel's ticks; empty if it does not exist (any more)."""
     with suppress(OSError, IndexError):
-        # the fields after the command's name, which may hold anything, in parentheses
+        # the fields after the command's name, which is in parentheses and may contain anything
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] == "Z" else fields[19]
     return ""
 
 
 def _snakemake(folder: Path, *arguments: str) -> None:
-    """Snakemake's own bookkeeping; it needs some Snakefile, and the workflow's would look at the configuration.
+    """Have Snakemake change its own records, with an empty Snakefile: the workflow's would check the configuration.
 
-    Its status is no help: it also complains of files that have no record.
+    The exit status is ignored: it also fails for files that have no record.
     """
     with tempfile.NamedTemporaryFile(suffix=".smk") as empty:
         command = [sys.executable, "-m", "snakemake", "--snakefile", empty.name, "--directory", str(folder), *arguments]

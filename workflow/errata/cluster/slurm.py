@@ -1,4 +1,4 @@
-"""What Slurm says about the jobs of this workflow, and whether it can be used."""
+"""What Slurm knows about the jobs of this workflow, and whether Slurm can be used."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from errata.core.errors import UserError
 
-# A job in one of these has not ended, or Slurm will start it again.
+# States of jobs that have not ended, or that Slurm will start again.
 ACTIVE = frozenset(
     (
         "PENDING",
@@ -28,9 +28,9 @@ ACTIVE = frozenset(
         "RESV_DEL_HOLD",
     )
 )
-# A job in one of these has ended, unless Slurm starts it again: it is then pending.
+# States of jobs that Slurm itself ended. If it starts such a job again, the job is pending.
 LOST = frozenset(("PREEMPTED", "NODE_FAIL"))
-# Reasons for which a job waits that time alone does not mend. Where a site names one with a suffix, the start counts.
+# Reasons to wait that do not go away with time. Some sites add a suffix, so only the start is compared.
 _HOPELESS = (
     "PartitionTimeLimit",
     "PartitionNodeLimit",
@@ -48,12 +48,12 @@ _HOPELESS = (
     "DependencyNeverSatisfied",
     "NodeDown",
 )
-# Limits on a single job do not go away; those on all jobs of a user do when the others end.
+# Limits on a single job do not go away; limits on all jobs of a user do when the other jobs end.
 _LIMIT_OF_A_JOB = re.compile(r"(QOS|Assoc)Max\w*(PerJob|PerNode|WallDuration)")
-# Snakemake's executor looks every 180 s at last: a finished job must be known for longer.
+# Snakemake's executor pauses up to 180 s between two polls: Slurm must remember a finished job for longer.
 LONGEST_PAUSE = 200
-# For the executor any word but squeue and sacct is squeue. Told squeue, it takes sacct where MinJobAge is small, and it
-# also does so at 0, which is never, and where there is no accounting.
+# The executor takes any word but squeue and sacct for squeue. With the word squeue itself it changes to sacct if
+# MinJobAge is small, even if it is 0 (Slurm never forgets) or if there is no accounting.
 SQUEUE_ALWAYS = "squeue, always"
 _TIMEOUT = 60.0
 
@@ -63,9 +63,9 @@ class Job:
     """A job of this workflow.
 
     Attributes:
-        id: as Snakemake was told, `1234` or `1234_5` in an array.
+        id: `1234`, or `1234_5` in an array, as Snakemake knows it.
         rule: the rule that it runs.
-        elapsed: how long it has run, as Slurm writes it.
+        elapsed: how long it has run, in Slurm's notation.
         reason: why it waits.
     """
 
@@ -81,13 +81,13 @@ class Job:
 
     @property
     def hopeless(self) -> bool:
-        """Whether it waits for what time alone does not bring."""
+        """Whether it waits for something that does not come with time."""
         known = self.reason.startswith(_HOPELESS) or _LIMIT_OF_A_JOB.match(self.reason)
         return self.state == "PENDING" and bool(known)
 
     @property
     def remedy(self) -> str:
-        """What to say of it where it is hopeless."""
+        """The message about a hopeless job."""
         return (
             f"job {self.id} of rule {self.rule} waits, and time alone will not start it: {self.reason}. "
             f"See `scontrol show job {self.id}` and what profiles/slurm asks for."
@@ -103,10 +103,10 @@ class Job:
 
 
 def ask(*command: str) -> str:
-    """What a command of Slurm prints.
+    """Run a command of Slurm, and return what it prints.
 
     Raises:
-        UserError: there is no such command, or it failed or did not answer.
+        UserError: the command does not exist, failed, or did not answer.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT)
@@ -120,12 +120,12 @@ def ask(*command: str) -> str:
 
 
 def jobs_of(folder: Path) -> list[Job]:
-    """The jobs of this workflow that the controller knows: those that wait or run, or ended a little while ago."""
+    """The jobs of a folder's workflow that the controller knows: they wait, run, or ended a short time ago."""
     shown = ask("squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T|%k|%M|%r|%Z")
     jobs = []
     for line in shown.splitlines():
         fields = line.split("|", 5)
-        # a cluster's name, or a part of a comment of more than one line
+        # the name of a cluster, or part of a comment with several lines
         if len(fields) < 6:
             continue
         id, state, comment, elapsed, reason, where = fields
@@ -134,63 +134,63 @@ def jobs_of(folder: Path) -> list[Job]:
     return jobs
 
 
-def ended(ids: Iterable[str]) -> dict[str, str]:
-    """How those of the jobs ended of which accounting tells it; none where there is no accounting."""
-    wanted = ",".join(ids)
-    if not wanted or not has_accounting():
+def find_ends(ids: Iterable[str]) -> dict[str, str]:
+    """The final states of jobs, by id, as far as accounting knows them; none without accounting."""
+    listed = ",".join(ids)
+    if not listed or not has_accounting():
         return {}
-    shown = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={wanted}", "--format=JobID,State")
+    shown = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={listed}", "--format=JobID,State")
     pairs = (line.partition("|") for line in shown.splitlines())
     # "CANCELLED by 1000"
     states = {id: state.split()[0] for id, _, state in pairs if state.strip()}
     return {id: state for id, state in states.items() if state not in ACTIVE}
 
 
-def settings() -> dict[str, str]:
-    """The controller's configuration."""
+def read_configuration() -> dict[str, str]:
+    """The configuration of Slurm's controller."""
     pairs = (line.partition("=") for line in ask("scontrol", "show", "config").splitlines())
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
 
-def has_accounting(told: Mapping[str, str] | None = None) -> bool:
-    """Whether sacct can tell of jobs that ended.
+def has_accounting(configuration: Mapping[str, str] | None = None) -> bool:
+    """Whether sacct knows jobs that ended.
 
     Args:
-        told: the controller's configuration, where it was asked for already.
+        configuration: the controller's, if it was read before.
     """
-    kept = (settings() if told is None else told).get("AccountingStorageType", "")
-    return kept not in ("", "(null)", "accounting_storage/none") and shutil.which("sacct") is not None
+    storage = (read_configuration() if configuration is None else configuration).get("AccountingStorageType", "")
+    return storage not in ("", "(null)", "accounting_storage/none") and shutil.which("sacct") is not None
 
 
 def check(wanted: str = "squeue") -> str:
-    """Look whether Slurm can be used before anything is submitted, and by which command Snakemake sees jobs end.
+    """Check that Slurm can be used before anything is submitted, and choose the executor's status command.
 
     Args:
-        wanted: the status command that the executor was told.
+        wanted: the status command that the executor is set to.
 
     Returns:
-        The status command that it must have, so that no job is forgotten before it has looked.
+        The status command that it needs so that Slurm forgets no finished job before the executor has seen it.
 
     Raises:
-        UserError: Slurm does not answer, or forgets finished jobs before Snakemake has seen that they are.
+        UserError: Slurm does not answer, or forgets finished jobs too soon.
     """
-    told = settings()
-    number = re.match(r"\d+", told.get("MinJobAge", ""))
-    # 0: never forgets
+    configuration = read_configuration()
+    number = re.match(r"\d+", configuration.get("MinJobAge", ""))
+    # 0: Slurm never forgets
     age = int(number[0]) if number else 0
-    accounting = has_accounting(told)
+    accounting = has_accounting(configuration)
     if 0 < age < LONGEST_PAUSE:
         if accounting:
             return "sacct"
         raise UserError(
-            f"Slurm has no accounting here and forgets a finished job after {age} s (MinJobAge); Snakemake looks "
-            f"every {LONGEST_PAUSE - 20} s at last and would wait for it for ever. Ask your administrators for "
-            f"MinJobAge={LONGEST_PAUSE} or more, or for accounting."
+            f"Slurm has no accounting here and forgets a finished job after {age} s (MinJobAge). Snakemake pauses "
+            f"up to {LONGEST_PAUSE - 20} s between two polls and would wait for the job for ever. Ask your "
+            f"administrators for MinJobAge={LONGEST_PAUSE} or more, or for accounting."
         )
     return "sacct" if wanted == "sacct" and accounting else SQUEUE_ALWAYS
 
 
 def rule_of(comment: str) -> str:
-    """The rule in the comment that Snakemake gives a job: rule_train_wildcards_... is train."""
+    """The rule in the comment of a Snakemake job: "train" in rule_train_wildcards_...; empty if there is none."""
     match = re.match(r"rule_(.+?)(_wildcards_|$)", comment)
     return match[1] if match else ""

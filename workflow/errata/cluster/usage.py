@@ -1,4 +1,4 @@
-"""What the jobs of a run cost: GPU hours asked and used by rule."""
+"""What the jobs of a run cost: GPU hours requested and used, by rule."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from errata.cluster import slurm
 
-# What sacct tells of a job, one line an attempt of Slurm's (a preempted job is there twice).
+# The fields of sacct that are read. It prints a line for each attempt: a preempted job has two.
 _FIELDS = ("WorkDir", "State", "ElapsedRaw", "TimelimitRaw", "AllocTRES", "ReqTRES", "Comment", "SubmitLine")
 
 
@@ -17,56 +17,57 @@ class Use:
     """One job, or one attempt at it.
 
     Attributes:
-        asked: seconds that it was allowed to take.
-        used: seconds that it took.
+        limit: its time limit, in seconds.
+        seconds: the time that it took.
+        done: whether it ended well.
     """
 
     rule: str
     gpus: int
-    asked: float
-    used: float
+    limit: float
+    seconds: float
     done: bool
 
 
-def accounted(folder: Path, since: datetime) -> list[Use]:
-    """The jobs of a folder by accounting, failed and preempted attempts included; none where there is no accounting."""
+def read_accounting(folder: Path, since: datetime) -> list[Use]:
+    """The jobs of a folder by accounting, failed and preempted attempts included; none without accounting."""
     if not slurm.has_accounting():
         return []
     start = since.strftime("%Y-%m-%dT%H:%M:%S")
-    wanted = ["--allocations", "--duplicates", "--noheader", "--parsable2", f"--starttime={start}", "--endtime=now"]
-    shown = slurm.ask("sacct", *wanted, f"--format={','.join(_FIELDS)}")
+    options = ["--allocations", "--duplicates", "--noheader", "--parsable2", f"--starttime={start}", "--endtime=now"]
+    shown = slurm.ask("sacct", *options, f"--format={','.join(_FIELDS)}")
     return parse(shown, folder)
 
 
 def parse(shown: str, folder: Path) -> list[Use]:
-    """Read sacct's lines about the jobs of a folder; others are skipped, as are parts of a text of several lines."""
+    """Read sacct's lines about the jobs of a folder. Others are skipped, such as the rest of a multi-line field."""
     uses = []
     for line in shown.splitlines():
-        # a command may hold the separator; it comes last
+        # the command comes last, since it may contain the separator
         values = line.split("|", len(_FIELDS) - 1)
         if len(values) < len(_FIELDS):
             continue
         row = dict(zip(_FIELDS, values, strict=True))
         rule = slurm.rule_of(row["Comment"]) or _rule_in(row["SubmitLine"])
-        seconds = row["ElapsedRaw"] or "0"
-        if not rule or not seconds.isdigit() or Path(row["WorkDir"]).resolve() != folder.resolve():
+        elapsed = row["ElapsedRaw"] or "0"
+        if not rule or not elapsed.isdigit() or Path(row["WorkDir"]).resolve() != folder.resolve():
             continue
-        limit = row["TimelimitRaw"]
-        # a job that was cancelled before it started has no allocation; not every cluster accounts for GPUs
-        gpus = _allocated(row["AllocTRES"]) or _allocated(row["ReqTRES"]) or _asked(row["SubmitLine"])
-        asked = 60.0 * int(limit) if limit.isdigit() else 0.0
-        uses.append(Use(rule, gpus, asked, float(seconds), row["State"] == "COMPLETED"))
+        minutes = row["TimelimitRaw"]
+        # a job that was cancelled before it started has no allocation, and some clusters do not account for GPUs
+        gpus = _gpus_in_tres(row["AllocTRES"]) or _gpus_in_tres(row["ReqTRES"]) or _gpus_in_command(row["SubmitLine"])
+        limit = 60.0 * int(minutes) if minutes.isdigit() else 0.0
+        uses.append(Use(rule, gpus, limit, float(elapsed), row["State"] == "COMPLETED"))
     return uses
 
 
-def gpus_in(asked: str) -> int:
-    """GPUs of a node in `gpu:a100:8`, `gpu:8` or `gpu`, perhaps beside other things after commas."""
-    parts = (part.split(":") for part in asked.split(",") if re.match(r"gpu(:|$)", part))
+def gpus_in(gres: str) -> int:
+    """The GPUs of a node in a list such as `gpu:a100:8`, `gpu:8`, `gpu` or `gpu:2,tmp:100G`."""
+    parts = (part.split(":") for part in gres.split(",") if re.match(r"gpu(:|$)", part))
     return sum(int(words[-1]) if words[-1].isdigit() else 1 for words in parts)
 
 
-def summary(uses: Iterable[Use], source: str) -> str:
-    """A table, one line a rule that asked for GPUs; empty where none did.
+def make_table(uses: Iterable[Use], source: str) -> str:
+    """A table with one line for each rule that requested GPUs; empty if no rule did.
 
     Args:
         source: where the figures come from.
@@ -91,19 +92,19 @@ def summary(uses: Iterable[Use], source: str) -> str:
 
 
 def _row(rule: str, uses: list[Use]) -> tuple[str, ...]:
-    asked = sum(use.gpus * use.asked for use in uses) / 3600
-    used = sum(use.gpus * use.used for use in uses) / 3600
-    return rule, str(len(uses)), str(sum(use.done for use in uses)), f"{asked:.2f}", f"{used:.2f}"
+    requested = sum(use.gpus * use.limit for use in uses) / 3600
+    used = sum(use.gpus * use.seconds for use in uses) / 3600
+    return rule, str(len(uses)), str(sum(use.done for use in uses)), f"{requested:.2f}", f"{used:.2f}"
 
 
-def _allocated(tres: str) -> int:
-    """GPUs in `cpu=8,gres/gpu=8,gres/gpu:a100=8,mem=600G`."""
+def _gpus_in_tres(tres: str) -> int:
+    """The GPUs in `cpu=8,gres/gpu=8,gres/gpu:a100=8,mem=600G`."""
     counts = dict(re.findall(r"gres/gpu(:[^=,]+)?=(\d+)", tres))
     return int(counts.get("", 0)) or sum(map(int, counts.values()))
 
 
-def _asked(command: str) -> int:
-    """GPUs that sbatch's command line asks for: `--gpus=a100:8` on all nodes, or `--gres=gpu:a100:8` on each."""
+def _gpus_in_command(command: str) -> int:
+    """The GPUs in sbatch's command line: `--gpus=a100:8` on all nodes, or `--gres=gpu:a100:8` on each."""
     options = dict(re.findall(r" --(gpus|gpus-per-node|gres|nodes)[= ]'?([^\s']+)", command.partition(" --wrap")[0]))
     if "gpus" in options:
         return gpus_in(f"gpu:{options['gpus']}")
@@ -113,6 +114,6 @@ def _asked(command: str) -> int:
 
 
 def _rule_in(command: str) -> str:
-    """The rule in sbatch's command line: not every cluster keeps comments."""
+    """The rule in sbatch's command line: some clusters do not keep comments."""
     match = re.search(r"--comment[ =]'?(rule_\S+?)'?( |$)", command)
     return slurm.rule_of(match[1]) if match else ""

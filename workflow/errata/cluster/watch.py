@@ -66,7 +66,7 @@ class Watch:
         lost = {job.id: job.state for job in jobs if job.state in slurm.LOST}
         seen = {job.id for job in jobs} - lost.keys()
         missed = {id: times + 1 for id, times in self._missed.items() if id not in seen}
-        ends = slurm.ended(missed.keys() - lost.keys()) | lost
+        ends = slurm.find_ends(missed.keys() - lost.keys()) | lost
         overdue = {id for id, times in missed.items() if times >= _LOOKS}
         settled = {id for id in overdue & ends.keys() if self._settle(id, ends[id])}
         # the executor has seen most of these itself: after so many looks all of them

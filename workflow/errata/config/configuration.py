@@ -5,15 +5,17 @@ tables of keys in config/README.md are generated from these classes.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     ModelWrapValidatorHandler,
+    Tag,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
@@ -21,6 +23,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from errata.config import scalars
+from errata.config.methods import METHODS
+
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
 
 
 def _keep_type(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -90,6 +98,10 @@ class Section(BaseModel):
         section.__dict__.clear()
         section.__dict__.update({name: values[name] for name in [*given, *cls._first_defaults, *values]})
         return section
+
+    def differs(self, key: str) -> bool:
+        """Whether a key has another value than its default."""
+        return bool(getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True))
 
     def to_record(self) -> dict[str, Any]:
         """The section as JSON has it, defaults included."""
@@ -212,10 +224,10 @@ class Model(Section):
     )
 
 
-class StrategySettings(Section):
+class StrategyOptions(Section):
     """How training data is made, and trained on."""
 
-    method: Literal["self", "distill", "reflect", "dpo"] | None = Field(
+    method: MethodName | None = Field(
         default=None, description="self, distill, reflect or dpo; without it the name is the method."
     )
     questions: Literal["wrong", "all"] = Field(
@@ -246,7 +258,14 @@ class StrategySettings(Section):
     )
 
 
-NamedStrategies = Annotated[dict[str, StrategySettings], BeforeValidator(_name_strategies)]
+NamedStrategies = Annotated[dict[str, StrategyOptions], BeforeValidator(_name_strategies)]
+
+
+# The tags keep pydantic from reporting a fault once for each of the two types.
+Temperatures = Annotated[
+    Annotated[NotNegative, Tag("[number]")] | Annotated[list[NotNegative], Field(min_length=1), Tag("[list]")],
+    Discriminator(lambda value: "[list]" if isinstance(value, list) else "[number]"),
+]
 
 
 class Generate(Section):
@@ -254,7 +273,7 @@ class Generate(Section):
 
     max_tokens: Count = Field(default=1024, description="Limit of a completion; a truncated one counts as unreadable.")
     temperature: NotNegative = Field(default=0.0, description="Of first answers and scores; 0 is greedy.")
-    retry_temperature: NotNegative | Annotated[list[NotNegative], Field(min_length=1)] = Field(
+    retry_temperature: Temperatures = Field(
         default=0.8,
         description="Of the further attempts at first-wrong questions; a list gives one an attempt, the last for all others.",
     )
@@ -348,11 +367,11 @@ class Configuration(Section):
     )
     hardware: Literal["cpu", "cuda"] = Field(default="cpu", description="Which locked environments are built.")
     strategies: Annotated[NamedStrategies, Field(min_length=1)] = Field(
-        default_factory=lambda: {"self": StrategySettings()},
+        default_factory=lambda: {"self": StrategyOptions()},
         description="How training data is made, by a name of your choice; a list of methods does too.",
     )
     ablation: NamedStrategies = Field(
-        default_factory=lambda: {name: StrategySettings() for name in ("self", "distill", "reflect", "dpo")},
+        default_factory=lambda: {name: StrategyOptions() for name in METHODS},
         description="Further strategies that target `ablation` compares with those, as in strategies.",
     )
     generate: Generate = Field(default_factory=Generate, description="Asking the model.")

@@ -1,40 +1,36 @@
-"""How training data is made: the strategies of a configuration, what each builds on, and what they share.
+"""The strategies of a configuration: what each builds on, and which of them share completions.
 
-A strategy's name is a part of paths. Its later rounds and its folds are strategies of their own: `self-round2` starts
-from the tuned model of `self`, `self.fold2` is trained on everything but fold 2, `self-round2.fold2` is both.
+A strategy's name is part of paths. Its later rounds and its folds are strategies of their own: `self-round2` starts
+from the tuned model of `self`, `self.fold2` is trained on everything except fold 2, `self-round2.fold2` is both.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from errata.config.configuration import Configuration
-from errata.config.sources import trained_here
-from errata.config.variants import BASE, _of_fold
-
-METHODS = ("self", "distill", "reflect", "dpo")
-# Not what a round, a fold, a quantized or a voted variant is called.
-NAME = re.compile(r"(?!base$)(?!.*-round\d+$)(?!.*-\d+bit$)[A-Za-z0-9][A-Za-z0-9_-]*")
+from errata.config.configuration import Configuration, StrategyOptions
+from errata.config.methods import METHODS, MethodSpec, Stage
+from errata.config.variants import BASE, fold_name, round_name
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """One way of making training data, and of training on it.
+    """A way of making training data and of training on it.
 
     Attributes:
-        method: `self` (asked again until right), `distill` (a teacher is told the answer), `reflect` (the model is
-            shown its mistake), or `dpo` (right completions against wrong ones).
-        questions: of which questions, `wrong` at first or `all`; only distill has the choice.
-        teacher: the model that is told the answers; None is the model itself.
+        name: with round and fold.
+        method: of `METHODS`.
+        questions: which questions it is about: `wrong` at first, or `all`; only some methods have the choice.
+        teacher: the model that is given the answers; None for the model itself.
         keep: different completions of a question that are trained on, at most.
         replay: the share of first-right questions that are trained on too.
-        pairs: of a question at most, for dpo.
+        pairs: of a question, at most.
         start_from: the strategy whose tuned model is trained; None for the base.
-        train: LLaMA-Factory's keys, laid over those of all strategies.
+        train: LLaMA-Factory's keys, which take precedence over those of all strategies.
+        rounds: how many rounds there are.
         round: from 1.
-        asked: the variant that answers and is asked again: `base`, or what the round before has made.
-        fold: that is left out, from 1; None where all is trained on.
+        respondent: the variant that answers and is asked again: `base`, or the strategy of the round before.
+        fold: the fold that is left out, from 1; None for a training on everything.
     """
 
     name: str
@@ -48,69 +44,104 @@ class Strategy:
     train: Mapping[str, Any]
     rounds: int
     round: int = 1
-    asked: str = BASE
+    respondent: str = BASE
     fold: int | None = None
 
-    @property
-    def stage(self) -> str:
-        """LLaMA-Factory's name of the kind of training."""
-        return "dpo" if self.method == "dpo" else "sft"
+    @classmethod
+    def of(cls, name: str, options: StrategyOptions, rounds: int, keep: int) -> Self:
+        """The first round of a strategy of the configuration, trained on everything.
 
-    @property
-    def asking(self) -> tuple[str | int | None, ...]:
-        """What completions are made by: strategies that agree in this share them. dpo takes those of self.
-
-        One that keeps more asks for longer, and has a file of its own: what it needs is not to be charged to the
-        others. It finds in the journals what they have asked already.
+        Args:
+            keep: where the options do not say it.
         """
-        if self.method == "distill":
-            # a teacher of its own does not change from round to round, but what was wrong at first does
-            return ("distill", self.teacher, self.questions, self.asked, self.keep)
-        return ("self" if self.method == "dpo" else self.method, self.asked, self.keep)
+        return cls(
+            name,
+            options.method or name,
+            options.questions,
+            options.teacher,
+            options.keep or keep,
+            options.replay,
+            options.pairs,
+            options.start_from,
+            options.train,
+            rounds,
+        )
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The facts of its method."""
+        return METHODS[self.method]
+
+    @property
+    def stage(self) -> Stage:
+        """LLaMA-Factory's name of the kind of training."""
+        return self.spec.stage
+
+    @property
+    def requests(self) -> tuple[str | None, ...]:
+        """What its requests follow from. Strategies that agree in this and in `keep` share their completions.
+
+        One that keeps more asks for longer, and has a file of its own, so that its cost is not shown as that of the
+        others. The journals give it what the others have asked already.
+        """
+        method = self.spec.completions
+        # a teacher is the same in every round, but which questions were wrong at first is not
+        chosen = (self.teacher, self.questions) if "teacher" in METHODS[method].options else ()
+        return (method, *chosen, self.respondent)
 
 
 class Strategies(Mapping[str, Strategy]):
-    """All strategies that a configuration allows for, by name, with their rounds and folds.
+    """All strategies of a configuration by name, with their rounds and folds.
 
     Attributes:
-        full: those that the whole pipeline is run for, and how many rounds of each.
-        compared: those of target `ablation`, the former included.
-        folds: how many there are; 0 for none.
+        full: the strategies that the whole pipeline is run for, and how many rounds of each.
+        ablation: the strategies of target `ablation`, those of `full` included, and how many rounds of each.
+        folds: how many folds there are; 0 for none.
     """
 
-    def __init__(self, named: Mapping[str, Strategy], full: Mapping[str, int], folds: int) -> None:
+    def __init__(self, strategies: Mapping[str, Strategy], full: Mapping[str, int], folds: int) -> None:
         self.full, self.folds = full, folds
-        self.compared = {name: strategy.rounds for name, strategy in named.items()}
-        whole = {each.name: each for strategy in named.values() for each in _rounds(strategy)}
-        without = [_without(strategy, fold) for strategy in whole.values() for fold in range(1, folds + 1)]
-        self._all = {**whole, **{strategy.name: strategy for strategy in without}}
+        self.ablation = {name: strategy.rounds for name, strategy in strategies.items()}
+        rounds = {each.name: each for strategy in strategies.values() for each in _rounds(strategy)}
+        leaving_out = [_without_fold(strategy, fold) for strategy in rounds.values() for fold in range(1, folds + 1)]
+        self._all = {**rounds, **{strategy.name: strategy for strategy in leaving_out}}
 
     @classmethod
     def of(cls, configuration: Configuration | Mapping[str, Any]) -> Self:
-        """Those of a configuration, or of its record."""
-        config = configuration.to_record() if isinstance(configuration, Configuration) else configuration
-        full, more = config["strategies"], config["ablation"]
-        named = {}
-        for name, settings in {**more, **full}.items():
-            most = max(each[name]["rounds"] for each in (full, more) if name in each)
-            keep = settings["keep"] or config["generate"]["keep"]
-            named[name] = Strategy(**{**settings, "name": name, "rounds": most, "keep": keep})
-        # those of the whole pipeline first
-        ordered = {name: named[name] for name in [*full, *more]}
-        rounds = {name: settings["rounds"] for name, settings in full.items()}
-        return cls(ordered, rounds, config["dataset"]["folds"] or 0)
+        """The strategies of a configuration, or of its record.
 
-    def charged(self, names: Iterable[str]) -> list[str]:
-        """Under which names the completions are that several strategies together cost.
-
-        Of those that ask alike the one that keeps most asks for longest, and what the others ask is part of that.
+        Raises:
+            KeyError: a record is not complete.
         """
-        longest: dict[tuple[str | int | None, ...], Strategy] = {}
+        if isinstance(configuration, Configuration):
+            full, more = configuration.strategies, configuration.ablation
+            keep, folds = configuration.generate.keep, configuration.dataset.folds
+        else:
+            full, more = (
+                {name: StrategyOptions.model_validate(each) for name, each in configuration[section].items()}
+                for section in ("strategies", "ablation")
+            )
+            keep, folds = configuration["generate"]["keep"], configuration["dataset"]["folds"]
+        # those of the whole pipeline first
+        options = {**full, **{name: each for name, each in more.items() if name not in full}}
+        strategies = {}
+        for name, each in options.items():
+            rounds = max(section[name].rounds for section in (full, more) if name in section)
+            strategies[name] = Strategy.of(name, each, rounds, keep)
+        rounds_in_full = {name: each.rounds for name, each in full.items()}
+        return cls(strategies, rounds_in_full, folds or 0)
+
+    def distinct_retries(self, names: Iterable[str]) -> list[str]:
+        """The retries that several strategies cost together, each under the name of its file.
+
+        Strategies with the same requests cost what the one that keeps most costs: it asks for longest, and its requests
+        include those of the others.
+        """
+        longest: dict[tuple[str | None, ...], Strategy] = {}
         for strategy in map(self.__getitem__, names):
-            *alike, _ = strategy.asking
-            other = longest.setdefault(tuple(alike), strategy)
+            other = longest.setdefault(strategy.requests, strategy)
             if other.keep < strategy.keep:
-                longest[tuple(alike)] = strategy
+                longest[strategy.requests] = strategy
         return [self.retries(strategy.name) for strategy in longest.values()]
 
     def __getitem__(self, name: str) -> Strategy:
@@ -123,80 +154,32 @@ class Strategies(Mapping[str, Strategy]):
         return len(self._all)
 
     def retries(self, name: str) -> str:
-        """Under which name the completions are that a strategy is trained on: that of the first that makes the same."""
-        wanted = self[name].asking
-        return next(other for other, strategy in self._all.items() if strategy.asking == wanted)
-
-
-def of_round(name: str, number: int) -> str:
-    """What a round of a strategy is called."""
-    return name if number == 1 else f"{name}-round{number}"
+        """The name of the file with a strategy's completions: the first strategy that shares them."""
+        wanted = self[name]
+        return next(
+            other
+            for other, strategy in self._all.items()
+            if (strategy.requests, strategy.keep) == (wanted.requests, wanted.keep)
+        )
 
 
 def _rounds(strategy: Strategy) -> list[Strategy]:
-    """A strategy's first round and those that follow: each asks and trains what the one before has made."""
-    made = [strategy]
+    """A strategy's first round and the later ones: each asks and trains the model of the one before."""
+    rounds = [strategy]
     for number in range(2, strategy.rounds + 1):
-        before = made[-1].name
-        name = of_round(strategy.name, number)
-        made.append(replace(strategy, name=name, round=number, asked=before, start_from=before))
-    return made
+        before = rounds[-1].name
+        name = round_name(strategy.name, number)
+        rounds.append(replace(strategy, name=name, round=number, respondent=before, start_from=before))
+    return rounds
 
 
-def _without(strategy: Strategy, fold: int) -> Strategy:
-    """The same without a fold; what it builds on is without it too."""
-    start, asked = strategy.start_from, strategy.asked
+def _without_fold(strategy: Strategy, fold: int) -> Strategy:
+    """The same strategy without a fold; what it builds on is without that fold too."""
+    start, respondent = strategy.start_from, strategy.respondent
     return replace(
         strategy,
-        name=_of_fold(strategy.name, fold),
+        name=fold_name(strategy.name, fold),
         fold=fold,
-        start_from=None if start is None else _of_fold(start, fold),
-        asked=asked if asked == BASE else _of_fold(asked, fold),
+        start_from=None if start is None else fold_name(start, fold),
+        respondent=respondent if respondent == BASE else fold_name(respondent, fold),
     )
-
-
-def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
-    """What the schema cannot say about the strategies of a configuration."""
-    defined = {**config["ablation"], **config["strategies"]}
-    known: list[str] = []
-    for section in ("strategies", "ablation"):
-        for name, settings in config[section].items():
-            where = f"{section}.{name}"
-            if not NAME.fullmatch(name):
-                yield f"{where}: no name for a strategy: letters, digits, - and _; not base, ...-round2 or ...-4bit"
-            if section == "ablation" and name in config["strategies"]:
-                if {**settings, "rounds": 0} != {**config["strategies"][name], "rounds": 0}:
-                    yield f"{where}: strategies has one of this name; only `rounds` may be another here"
-                known += _rounds_of(name, settings)
-                continue
-            yield from _faults(where, settings, config)
-            start = settings["start_from"]
-            if start is not None and start not in known:
-                hint = "it has to stand before this one" if start in defined else f"there are {', '.join(defined)}"
-                yield f"{where}.start_from: no strategy {start!r} yet; {hint}"
-            known += _rounds_of(name, settings)
-
-
-def _rounds_of(name: str, settings: Mapping[str, Any]) -> list[str]:
-    return [of_round(name, number) for number in range(1, settings["rounds"] + 1)]
-
-
-def _faults(where: str, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
-    method = settings["method"]
-    if method is None:
-        yield f"{where}.method: missing, since the name is none of {', '.join(METHODS)}"
-    if method != "distill":
-        if settings["teacher"]:
-            yield f"{where}.teacher: only method distill has one"
-        if settings["questions"] != "wrong":
-            yield f"{where}.questions: only method distill has the choice"
-    elif teacher := settings["teacher"]:
-        models = {**config["models"], **config["baselines"]}
-        if teacher not in models:
-            yield f"{where}.teacher: no model {teacher!r} in models or baselines"
-        elif config["dataset"]["folds"] and trained_here(models, teacher):
-            yield f"{where}.teacher: {teacher} was trained on every fold; with dataset.folds take another"
-    if method != "dpo" and settings["pairs"] != 1:
-        yield f"{where}.pairs: only method dpo is trained on pairs"
-    if method == "dpo" and settings["replay"]:
-        yield f"{where}.replay: dpo is trained on pairs, and a first-right question has no wrong completion"

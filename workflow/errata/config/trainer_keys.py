@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from errata.config.faults import Fault
 from errata.core.errors import Faults, UserError
 
 STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
@@ -11,25 +12,6 @@ STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
 
 # Keys of LLaMA-Factory by which a strategy is set; given in `train`, they take the place of ours.
 KEYS = {"zero2": {"deepspeed"}, "zero3": {"deepspeed"}, "fsdp": {"fsdp", "fsdp_config"}, "ddp": set[str]()}
-
-
-def contradictions(strategy: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    """What of `train` does not go with `distributed.strategy`, a sentence each.
-
-    Args:
-        settings: the user's keys of LLaMA-Factory.
-    """
-    for name in sorted({"deepspeed", "fsdp", "fsdp_config"} & set(settings) - KEYS[strategy]):
-        fitting = " or ".join(each for each, keys in KEYS.items() if name in keys)
-        yield f"{name}: only with distributed.strategy {fitting}, whose own value it takes the place of"
-    for name in ("deepspeed", "fsdp_config"):
-        if isinstance(settings.get(name), str):
-            yield f"{name}: give the settings themselves; a file could change without a word"
-    # LLaMA-Factory refuses it too, but only when all GPUs are there
-    if strategy in ("zero3", "fsdp") and settings.get("quantization_bit", 4) == 8:
-        yield f"quantization_bit: 8 bits cannot be sharded by {strategy}; use 4, null, or strategy ddp or zero2"
-    if strategy == "zero3" and settings.get("pure_bf16"):
-        yield "pure_bf16: not with distributed.strategy zero3"
 
 
 # QLoRA as in the recipe that this project reproduces; config/llama3.1-70b.yaml names all its values itself.
@@ -115,37 +97,54 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def read_settings(text: str) -> dict[str, Any]:
+def read_options(text: str) -> dict[str, Any]:
     """Read --settings, a JSON object."""
     try:
-        settings = json.loads(text)
+        options = json.loads(text)
     except ValueError as error:
         raise UserError(f"--settings: not valid JSON ({error}).") from error
-    if not isinstance(settings, dict):
+    if not isinstance(options, dict):
         raise UserError("--settings: not a JSON object.")
-    return settings
+    return options
 
 
-def check_settings(settings: Mapping[str, Any], strategy: str = "ddp") -> None:
-    """Refuse what `setting_faults` finds, all at once.
+def check_options(options: Mapping[str, Any], strategy: str = "ddp") -> None:
+    """Refuse what `trainer_faults` finds, all at once.
 
     Raises:
-        Faults: there is some.
+        Faults: there are some.
     """
-    if faults := [f"train.{fault}" for fault in setting_faults(settings, strategy)]:
-        raise Faults("train", faults, "Mend these keys in the configuration.")
+    if faults := [str(fault.below("train")) for fault in trainer_faults(options, strategy)]:
+        raise Faults("train", faults, "Fix these keys in the configuration.")
 
 
-def setting_faults(settings: Mapping[str, Any], strategy: str = "ddp") -> Iterator[str]:
-    """Keys and values that the trainer would ignore, that are not to be chosen, or that contradict each other.
+def trainer_faults(options: Mapping[str, Any], strategy: str = "ddp") -> Iterator[Fault]:
+    """Keys and values that the trainer would ignore, that Errata sets itself, or that contradict each other.
 
     Args:
-        strategy: how several processes share a training.
+        options: the user's keys of LLaMA-Factory.
+        strategy: `distributed.strategy`.
     """
-    yield from (f"{key}: {REFUSED[key]}" for key in settings if key in REFUSED)
+    yield from (Fault(key, REFUSED[key]) for key in options if key in REFUSED)
     for key, allowed in ALLOWED.items():
-        value = settings.get(key, allowed[0])
+        value = options.get(key, allowed[0])
         if value not in allowed:
-            hint = " (the trainer calls bitsandbytes so)" if value == "bitsandbytes" else ""
-            yield f"{key}: {value!r} is not {' or '.join(map(str, allowed))}{hint}"
-    yield from contradictions(strategy, settings)
+            hint = " (the trainer's name for bitsandbytes)" if value == "bitsandbytes" else ""
+            yield Fault(key, f"{value!r} is not {' or '.join(map(str, allowed))}{hint}")
+    yield from _distributed_faults(options, strategy)
+
+
+def _distributed_faults(options: Mapping[str, Any], strategy: str) -> Iterator[Fault]:
+    """Keys that do not go with `distributed.strategy`."""
+    for key in sorted({"deepspeed", "fsdp", "fsdp_config"} & set(options) - KEYS[strategy]):
+        fitting = " or ".join(each for each, keys in KEYS.items() if key in keys)
+        yield Fault(key, f"only with distributed.strategy {fitting}, whose own value it replaces")
+    for key in ("deepspeed", "fsdp_config"):
+        if isinstance(options.get(key), str):
+            yield Fault(key, "give the settings themselves; a file could change unnoticed")
+    # LLaMA-Factory refuses it too, but only when all GPUs are there
+    if strategy in ("zero3", "fsdp") and options.get("quantization_bit", 4) == 8:
+        text = f"8 bits cannot be sharded by {strategy}; use 4, null, or strategy ddp or zero2"
+        yield Fault("quantization_bit", text)
+    if strategy == "zero3" and options.get("pure_bf16"):
+        yield Fault("pure_bf16", "not with distributed.strategy zero3")

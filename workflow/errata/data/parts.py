@@ -1,4 +1,4 @@
-"""A fixed part of the problems, that one of several jobs asks about."""
+"""A part of the problems, for one of several jobs that share the questions."""
 
 import argparse
 import re
@@ -14,9 +14,9 @@ Item = TypeVar("Item")
 
 
 class Part(NamedTuple):
-    """Part `number` (from 1) of `of`: every `of`-th problem of the data, so that a problem's questions stay together.
+    """Part `number` (from 1) of `of`: every `of`-th problem, so that the questions of a problem stay together.
 
-    Data is often in the order of difficulty; taken in turn, every part gets its share of the hard ones.
+    Data is often sorted by difficulty. Taking every `of`-th problem gives each part its share of the hard ones.
     """
 
     number: int
@@ -24,26 +24,30 @@ class Part(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Part":
-        """Read a flag's "2/4"."""
+        """Read the value of a flag, such as "2/4"."""
         found = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
         part = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
         if not 1 <= part.number <= part.of:
-            raise argparse.ArgumentTypeError(f"{text!r} is no part; the second of four is 2/4")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a part; the second of four is 2/4")
         return part
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
     def take(self, problems: Iterable[Item]) -> Iterator[Item]:
-        """Of all problems, in the order of the data, those of this part."""
+        """Those of all problems that are in this part, in their order."""
         return islice(problems, self.number - 1, None, self.of)
 
     def share(self, amount: int) -> int:
         """This part's share of an amount; the shares of all parts add up to it."""
         return amount * self.number // self.of - amount * (self.number - 1) // self.of
 
+    def label(self, step: str) -> str:
+        """A step's name in progress messages, with the part if there are several."""
+        return step if self == ALL_PROBLEMS else f"{step} (part {self.number} of {self.of}),"
 
-WHOLE = Part(1, 1)
+
+ALL_PROBLEMS = Part(1, 1)
 
 
 def add_part_argument(parser: argparse.ArgumentParser) -> None:
@@ -51,20 +55,15 @@ def add_part_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--part",
         type=Part.parse,
-        default=WHOLE,
+        default=ALL_PROBLEMS,
         metavar="K/N",
         help="only problems K, K+N, K+2N, ... of the data; step gather puts the parts together",
     )
 
 
-def questions(data: Path, part: Part = WHOLE) -> Iterator[tuple[Problem, Question]]:
-    """Every question of a part of a data file beside its problem, in the file's order."""
+def read_questions(data: Path, part: Part = ALL_PROBLEMS) -> Iterator[tuple[Problem, Question]]:
+    """Every question of a part of a data file with its problem, in the order of the file."""
     for record in part.take(read_jsonl(data)):
         problem = Problem.from_record(record)
         for question in problem.questions:
             yield problem, question
-
-
-def named(what: str, part: Part) -> str:
-    """What is done, for people."""
-    return what if part == WHOLE else f"{what} (part {part.number} of {part.of}),"

@@ -1,16 +1,18 @@
-"""What the files of the workflow hold: problems with questions, and the key of a question."""
+"""Problems with their questions, as they are in results/data, and the key of a question."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# Which questions are asked again, by whether the first answer was right; never those without a label.
+# The splits of a dataset that the configuration names.
+SPLITS = ("train", "test")
+# Flag --about: which questions are asked again, by whether the first answer was right. Questions without a label never.
 ABOUT = {"wrong": (False,), "all": (False, True)}
 
 
 class Key(NamedTuple):
-    """A question's key everywhere: problem id and the question's index from 0 in the input file."""
+    """The key of a question in all files: the id of its problem, and its index from 0 in the input file."""
 
     id: str
     question: int
@@ -23,9 +25,12 @@ def usable(attempt: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One single-choice question. `answer` is a letter, or None where the file gives none (a test file).
+    """One single-choice question.
 
-    `index` is the position in the input file; it stays when corrections drop the question's neighbours.
+    Attributes:
+        index: position in the input file, from 0; it stays the same when corrections drop other questions.
+        answer: a letter, None if the file gives none (a test file).
+        extra: keys of the input that the workflow only passes on.
     """
 
     index: int
@@ -42,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A closed-world text and the questions asked about it."""
+    """A text and the questions asked about it. What the text neither states nor implies is false (closed world)."""
 
     id: str
     text: str
@@ -54,7 +59,7 @@ class Problem:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Problem":
-        """Read a record of results/data/*.jsonl (validated by errata.data.fix)."""
+        """Read a record of results/data/*.jsonl, which step fix has validated."""
         questions = tuple(
             Question(
                 index=question.get("index", position),
@@ -68,7 +73,7 @@ class Problem:
         return cls(record["id"], record["problem"], questions, _without(record, "id", "problem", "questions"))
 
     def to_record(self) -> dict[str, Any]:
-        """The record as it stands in results/data/*.jsonl: the input's keys and each question's index."""
+        """The record as it is in results/data/*.jsonl: the keys of the input, and the index of each question."""
         questions = []
         for question in self.questions:
             row: dict[str, Any] = {

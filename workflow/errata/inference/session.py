@@ -18,7 +18,7 @@ from errata.core.errors import UserError
 from errata.core.places import PACKAGE
 from errata.core.processes import orderly_end
 from errata.core.progress import Progress
-from errata.data.parts import WHOLE, Part
+from errata.data.parts import ALL_PROBLEMS, Part
 from errata.data.records import Key
 from errata.inference.client import connected
 from errata.inference.dispatch import PendingT, Scheduler, Utilization, dispatch
@@ -156,7 +156,7 @@ class Session:
         """
         if find_spec("aiohttp") is None:
             raise _wrong_environment(self.step, self.server.engine)
-        with gpus.reserved(gpus.wanted(self.server.engine, self.server.options)) as environment:
+        with gpus.reserve(gpus.count_server_gpus(self.server.engine, self.server.options)) as environment:
             return self._ask(journal, scheduler, what, total, time_left, environment)
 
     def _ask(
@@ -254,7 +254,7 @@ class Tally:
         self.cached += completion.cached_tokens or 0
         self.cache_known |= completion.cached_tokens is not None
 
-    def summary(self, journal: Journal, load: Utilization, part: Part = WHOLE) -> dict[str, Any]:
+    def summary(self, journal: Journal, load: Utilization, part: Part = ALL_PROBLEMS) -> dict[str, Any]:
         """Tokens; seconds of asking, all runs together; what this run asked and how busy it kept the server.
 
         Of a part also when it asked and for how long this run did, so that step gather can add the parts up.
@@ -269,6 +269,6 @@ class Tally:
             "cancelled": load.cancelled,
             "saturated": None if load.share is None else round(load.share, 3),
         }
-        if part == WHOLE:
+        if part == ALL_PROBLEMS:
             return costs
         return {**costs, "part": str(part), "asked_seconds": round(load.seconds, 3), "runs": journal.runs.spans}

@@ -1,4 +1,4 @@
-"""What can be scored without reading: rules of thumb that a model must beat to have learned anything."""
+"""Scores of rules of thumb that answer without understanding the text; a model must beat them."""
 
 import re
 from collections import Counter
@@ -7,11 +7,11 @@ from typing import Any
 
 from errata.data.records import LETTERS
 
-Guess = Callable[[str, Sequence[str]], int]  # problem text and options -> index of the option guessed
+Guess = Callable[[str, Sequence[str]], int]  # text of the problem, options -> index of the guessed option
 
 
 def mentions(problem: str, option: str) -> list[int]:
-    """Where the option stands in the text as words of its own."""
+    """Where the option occurs in the text as whole words."""
     return [match.start() for match in re.finditer(rf"\b{re.escape(option)}\b", problem, re.IGNORECASE)]
 
 
@@ -20,7 +20,7 @@ def first_mention(problem: str, option: str) -> int:
 
 
 def best(score: Callable[[str, str], int]) -> Guess:
-    """The option of the highest score, the first one of equals."""
+    """Guess the option with the highest score, the first of several."""
 
     def guess(problem: str, options: Sequence[str]) -> int:
         scores = [score(problem, option) for option in options]
@@ -42,18 +42,18 @@ BASELINES: dict[str, Guess] = {
 }
 
 
-def baselines(records: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Baseline -> accuracy on the labels of the records, from 0 to 1; "chance" is that of blind guessing."""
-    asked = [
+def score_baselines(records: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """The accuracy of every baseline on the labels, from 0 to 1; "chance" is that of random guessing."""
+    questions = [
         (record["problem"], question["options"], LETTERS.index(question["answer"]))
         for record in records
         for question in record["questions"]
     ]
-    common, count = Counter(answer for *_, answer in asked).most_common(1)[0]
+    common, count = Counter(answer for *_, answer in questions).most_common(1)[0]
     scores = {
-        "chance": sum(1 / len(options) for _, options, _ in asked),
+        "chance": sum(1 / len(options) for _, options, _ in questions),
         f"most common letter ({LETTERS[common]})": float(count),
     }
     for name, guess in BASELINES.items():
-        scores[name] = float(sum(guess(text, options) == answer for text, options, answer in asked))
-    return {name: score / len(asked) for name, score in scores.items()}
+        scores[name] = float(sum(guess(text, options) == answer for text, options, answer in questions))
+    return {name: score / len(questions) for name, score in scores.items()}

@@ -1,17 +1,20 @@
-"""Rule chains: a rule with an exception and what follows from it; what is not derivable counts as false."""
+"""Chains of rules: a rule with an exception, and a rule about its outcome. What cannot be derived is false."""
 
 from dataclasses import dataclass
 from random import Random
 
 from errata.puzzles.closure import Closure
-from errata.puzzles.people import claim, how_many, state, who
+from errata.puzzles.people import ask_how_many, ask_who, claim, state
 from errata.puzzles.puzzle import Puzzle, yes_or_no
-from errata.puzzles.words import PEOPLE, asked, denied, listing, many, one, sentence
+from errata.puzzles.words import PEOPLE, as_question, listing, negate, plural, sentence, singular
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Who has the trait has the outcome but for an exception; those without it do `otherwise`."""
+    """Everyone with the trait has the outcome, except those with the exception.
+
+    A second rule says what follows from the outcome (`consequence`), or what everyone without it does (`otherwise`).
+    """
 
     intro: str
     trait: str
@@ -88,31 +91,31 @@ def make(rng: Random) -> Puzzle:
     everyone = rng.choice(EVERYONE)
     rules = [
         state(
-            f"{everyone} {one(theme.trait)} {one(theme.outcome)}, unless they {many(theme.exception)}.",
+            f"{everyone} {singular(theme.trait)} {singular(theme.outcome)}, unless they {plural(theme.exception)}.",
             "outcome ?x if trait ?x and not exception ?x",
         )
     ]
     verbs = {"outcome": theme.outcome}
     if rng.random() < 0.5:
         verbs["otherwise"] = theme.otherwise
-        text = f"{everyone} {denied(theme.outcome)} {one(theme.otherwise)}."
+        text = f"{everyone} {negate(theme.outcome)} {singular(theme.otherwise)}."
         rules.append(state(text, "otherwise ?x if person ?x and not outcome ?x"))
     else:
         verbs["consequence"] = theme.consequence
-        text = f"{everyone} {one(theme.outcome)} {one(theme.consequence)}."
+        text = f"{everyone} {singular(theme.outcome)} {singular(theme.consequence)}."
         rules.append(state(text, "consequence ?x if outcome ?x"))
     facts = [
-        state(f"{x} {one(verb)}.", f"{predicate} {x}")
+        state(f"{x} {singular(verb)}.", f"{predicate} {x}")
         for predicate, verb, count in (("trait", theme.trait, rng.choice((1, 2, 2))), ("exception", theme.exception, 1))
         for x in rng.sample(names, count)
     ]
     rng.shuffle(facts)
     people = state(sentence(theme.intro.format(names=listing(names))), *(f"person {x}" for x in names))
 
-    questions = [yes_or_no(f"{asked(x, theme.trait)}?", claim("trait {x}", x)) for x in names]
+    questions = [yes_or_no(f"{as_question(x, theme.trait)}?", claim("trait {x}", x)) for x in names]
     for predicate, verb in verbs.items():
         body = f"{predicate} {{x}}"
-        questions.append(who(f"which {predicate}", f"Which of them {one(verb)}?", names, body))
-        questions.append(how_many(f"How many of them {many(verb)}?", len(names), body))
-        questions += [yes_or_no(f"{asked(x, verb)}?", claim(body, x)) for x in names]
+        questions.append(ask_who(f"which {predicate}", f"Which of them {singular(verb)}?", names, body))
+        questions.append(ask_how_many(f"How many of them {plural(verb)}?", len(names), body))
+        questions += [yes_or_no(f"{as_question(x, verb)}?", claim(body, x)) for x in names]
     return Puzzle("chains", Closure(), (people, *rules, *facts), tuple(questions))

@@ -1,7 +1,7 @@
-"""The solver of puzzles about facts and rules: the least fixpoint under the closed world.
+"""The solver of puzzles with facts and rules: it computes the least fixpoint under the closed world.
 
-What is neither stated nor derivable is false, so `not` means "not derivable". That is well defined as long as
-no predicate depends on its own negation; such rules are refused.
+What is neither stated nor derivable is false, so `not` means "not derivable". This is well defined if no predicate
+depends on its own negation; rules that break this are refused.
 """
 
 from collections import defaultdict
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-Atom = tuple[str, ...]  # predicate and arguments; an argument that starts with "?" is a variable
+Atom = tuple[str, ...]  # predicate and arguments; "?x" is a variable
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Rule:
-    """`head` holds if all of `body` does; a fact is a rule without a body."""
+    """`head` holds if all of `body` holds; a fact is a rule without a body."""
 
     head: Atom
     body: tuple[Literal, ...] = ()
@@ -48,63 +48,63 @@ def rule(text: str) -> Rule:
 
 @dataclass(frozen=True)
 class Closure:
-    """Facts and rules under the closed world; `background` is what a reader knows, e.g. what a sister is."""
+    """Solver by facts and rules; `background` contains the rules that a reader knows, e.g. what a sister is."""
 
     background: tuple[Rule, ...] = ()
 
     def verdict(self, facts: Sequence[Rule], claim: Sequence[Claim]) -> bool:
-        """Whether all parts of the claim hold. Never open: the closed world settles everything."""
-        known = closure((*self.background, *facts))
-        return all(len(list(solutions(part.body, known))) == part.count for part in claim)
+        """Whether all parts of the claim hold; under the closed world this is never undecided."""
+        atoms = derive((*self.background, *facts))
+        return all(len(list(solutions(part.body, atoms))) == part.count for part in claim)
 
 
 @lru_cache(maxsize=256)
-def closure(rules: tuple[Rule, ...]) -> frozenset[Atom]:
-    """All atoms that follow, stratum by stratum.
+def derive(rules: tuple[Rule, ...]) -> frozenset[Atom]:
+    """Derive all atoms that follow from the rules, stratum by stratum.
 
     Raises:
         ValueError: a predicate depends on its own negation, or a variable occurs only under `not`.
     """
     level = strata(rules)
-    known: frozenset[Atom] = frozenset()
+    atoms: frozenset[Atom] = frozenset()
     for stage in sorted(set(level.values())):
         due = [rule for rule in rules if level[rule.head[0]] == stage]
-        while new := {bind(one.head, found) for one in due for found in solutions(one.body, known)} - known:
-            known |= new
-    return known
+        while new := {bind(each.head, found) for each in due for found in solutions(each.body, atoms)} - atoms:
+            atoms |= new
+    return atoms
 
 
 def strata(rules: Sequence[Rule]) -> dict[str, int]:
-    """Predicate -> stratum, such that whatever stands under `not` is settled in a lower stratum."""
+    """The stratum of every predicate; a predicate under `not` is in a lower stratum than the head of the rule."""
     level: dict[str, int] = defaultdict(int)
     for _ in range(len(rules) + 1):
         before = dict(level)
-        for one in rules:
-            below = [level[literal.atom[0]] + (not literal.positive) for literal in one.body]
-            level[one.head[0]] = max([level[one.head[0]], *below])
+        for each in rules:
+            below = [level[literal.atom[0]] + (not literal.positive) for literal in each.body]
+            level[each.head[0]] = max([level[each.head[0]], *below])
         if level == before:
             return level
     raise ValueError("a predicate depends on its own negation")
 
 
 def solutions(
-    body: Sequence[Literal], known: Iterable[Atom], bound: dict[str, str] | None = None
+    body: Sequence[Literal], atoms: Iterable[Atom], bound: dict[str, str] | None = None
 ) -> Iterator[dict[str, str]]:
-    """Every binding of the body's variables under which all its literals hold in `known`."""
+    """All bindings of the variables in a body that make all its literals hold in `atoms`."""
     bound = bound or {}
     if not body:
         yield bound
         return
     atom = bind(body[0].atom, bound)
     if body[0].positive:
-        for fact in known:
+        for fact in atoms:
             match = unify(atom, fact)
             if match is not None:
-                yield from solutions(body[1:], known, bound | match)
+                yield from solutions(body[1:], atoms, bound | match)
     elif any(term.startswith("?") for term in atom):
         raise ValueError(f"a variable only under not: {atom}")
-    elif atom not in known:
-        yield from solutions(body[1:], known, bound)
+    elif atom not in atoms:
+        yield from solutions(body[1:], atoms, bound)
 
 
 def bind(atom: Atom, bound: dict[str, str]) -> Atom:
@@ -112,7 +112,7 @@ def bind(atom: Atom, bound: dict[str, str]) -> Atom:
 
 
 def unify(atom: Atom, fact: Atom) -> dict[str, str] | None:
-    """The binding that makes `atom` the ground `fact`, or None."""
+    """The binding of variables that turns `atom` into `fact`, which has no variables, or None."""
     match: dict[str, str] = {}
     if len(atom) != len(fact):
         return None

@@ -1,10 +1,10 @@
-"""Family relations: who is whose parent is stated, who is whose grandmother or brother follows."""
+"""Family puzzles: parents and children are stated; grandmothers, brothers, aunts and others follow."""
 
 from itertools import permutations
 from random import Random
 
 from errata.puzzles.closure import Closure, rule
-from errata.puzzles.people import claim, how_many, state, who
+from errata.puzzles.people import ask_how_many, ask_who, claim, state
 from errata.puzzles.puzzle import Puzzle, Statement, yes_or_no
 from errata.puzzles.words import MEN, WOMEN, listing
 
@@ -32,12 +32,12 @@ FEMALE = {"mother", "daughter", "grandmother", "sister", "aunt"}
 
 
 def make(rng: Random) -> Puzzle:
-    """A parent with one to three children, one of whom has children too."""
+    """Make a puzzle about a parent with one to three children, one of whom has children too."""
     women, men = rng.sample(WOMEN, 6), rng.sample(MEN, 6)
     count, grandcount = rng.choice(((1, 1), (1, 2), (2, 1), (2, 1), (2, 2), (3, 1)))
     root, *others = (rng.choice((women, men)).pop() for _ in range(1 + count + grandcount))
     children, grandchildren = others[:count], others[count:]
-    statements = [tell(rng, root, children), tell(rng, rng.choice(children), grandchildren)]
+    statements = [state_children(rng, root, children), state_children(rng, rng.choice(children), grandchildren)]
     rng.shuffle(statements)
     names = rng.sample([root, *others], 1 + len(others))
     questions = []
@@ -45,8 +45,8 @@ def make(rng: Random) -> Puzzle:
         rest = [y for y in names if y != x]
         for kind, relations in (("near", NEAR), ("far", FAR)):
             for relation in relations:
-                questions.append(who(kind, f"Who is {x}'s {relation}?", rest, f"{relation} {{x}} {x}"))
-        questions.append(how_many(f"How many children does {x} have?", 3, f"parent {x} {{x}}"))
+                questions.append(ask_who(kind, f"Who is {x}'s {relation}?", rest, f"{relation} {{x}} {x}"))
+        questions.append(ask_how_many(f"How many children does {x} have?", 3, f"parent {x} {{x}}"))
     for x, y in permutations(names, 2):
         for relation in NEAR + FAR:
             if (relation in FEMALE) == (x in WOMEN):
@@ -54,8 +54,8 @@ def make(rng: Random) -> Puzzle:
     return Puzzle("kinship", Closure(KINSHIP), tuple(statements), tuple(questions))
 
 
-def tell(rng: Random, parent: str, children: list[str]) -> Statement:
-    """A sentence that states the children of `parent` and the sex of them all."""
+def state_children(rng: Random, parent: str, children: list[str]) -> Statement:
+    """A sentence about the children of `parent` that also gives the sex of parent and children."""
     role, their, human = ("mother", "her", "woman") if parent in WOMEN else ("father", "his", "man")
     nouns = [("daughter" if child in WOMEN else "son", child) for child in children]
     named = listing(f"a {noun} named {child}" for noun, child in nouns)

@@ -1,4 +1,4 @@
-"""The mistakes made on purpose in the training data, each with the correction that mends it."""
+"""Deliberate mistakes in the training data, each with its correction."""
 
 import re
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from errata.puzzles.puzzle import Option, Puzzle, Question, Statement
 from errata.puzzles.words import PEOPLE, listing
 from errata.puzzles.worlds import Comparison
 
-WRONG = 1 / 30  # share of the questions that get a wrong label
+WRONG = 1 / 30  # share of questions with a wrong label
 
 
 @dataclass(frozen=True)
 class Item:
-    """A puzzle as it is filed: its id and the letter that stands as the answer of each question."""
+    """A puzzle as it is in a file: its id, and the answer (a letter) given for each question."""
 
     id: str
     puzzle: Puzzle
@@ -25,15 +25,15 @@ class Item:
 
     def record(self) -> dict[str, Any]:
         questions = [
-            {"question": one.text, "options": [option.text for option in one.options], "answer": answer}
-            for one, answer in zip(self.puzzle.questions, self.answers, strict=True)
+            {"question": question.text, "options": [option.text for option in question.options], "answer": answer}
+            for question, answer in zip(self.puzzle.questions, self.answers, strict=True)
         ]
         return {"id": self.id, "problem": self.puzzle.text, "questions": questions}
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A row of corrections.csv; `question` is None for a whole problem."""
+    """A row of corrections.csv; `question` is None if the whole problem is dropped."""
 
     id: str
     question: int | None
@@ -43,67 +43,71 @@ class Correction:
     reason: str
 
 
-def items(split: str, puzzles: Sequence[Puzzle]) -> list[Item]:
-    """The puzzles with their ids and proved answers."""
+def make_items(split: str, puzzles: Sequence[Puzzle]) -> list[Item]:
+    """Number puzzles and add their proved answers."""
     return [
-        Item(f"{split}-{number:04}", puzzle, tuple(letter(puzzle, one) for one in puzzle.questions))
+        Item(f"{split}-{number:04}", puzzle, tuple(right_letter(puzzle, question) for question in puzzle.questions))
         for number, puzzle in enumerate(puzzles, 1)
     ]
 
 
-def letter(puzzle: Puzzle, question: Question) -> str:
-    right = puzzle.proved(question)
+def right_letter(puzzle: Puzzle, question: Question) -> str:
+    """The letter of the proved option."""
+    right = puzzle.right_option(question)
     assert right, question
     return LETTERS[question.options.index(right)]
 
 
-def spoil(rng: Random, right: Sequence[Item]) -> tuple[list[Item], list[Correction]]:
-    """File some wrong labels, a question without a right option and a problem that contradicts itself.
+def add_mistakes(rng: Random, correct: Sequence[Item]) -> tuple[list[Item], list[Correction]]:
+    """Add wrong labels, one question without a right option and one problem that contradicts itself.
 
-    Each mistake is in a problem of its own. Small sets may have no problem fit for the last two.
+    No problem has two mistakes. In a small set there may be no problem that is suited for the last two.
     """
-    filed = {item.id: item for item in right}
+    items = {item.id: item for item in correct}
     corrections: list[Correction] = []
-    wrong = round(WRONG * sum(len(item.answers) for item in right))
+    wrong = round(WRONG * sum(len(item.answers) for item in correct))
     makers = [misprint, contradict] + [mislabel] * wrong
-    for item in rng.sample(right, len(right)):
+    for item in rng.sample(correct, len(correct)):
         for make in makers:
             made = make(rng, item)
             if made:
-                filed[item.id], correction = made
+                items[item.id], correction = made
                 corrections.append(correction)
                 makers.remove(make)
                 break
-    return list(filed.values()), sorted(corrections, key=lambda one: one.id)
+    return list(items.values()), sorted(corrections, key=lambda correction: correction.id)
 
 
 def mislabel(rng: Random, item: Item) -> tuple[Item, Correction] | None:
-    """A question whose label is another letter."""
+    """Give a question a wrong label."""
     index = rng.randrange(len(item.answers))
     question = item.puzzle.questions[index]
     new = item.answers[index]
     old = rng.choice(LETTERS[: len(question.options)].replace(new, ""))
     answers = (*item.answers[:index], old, *item.answers[index + 1 :])
-    support = [f'"{one.text}"' for one in item.puzzle.support(question) if one.says]
+    support = [f'"{statement.text}"' for statement in item.puzzle.support(question) if statement.says]
     source = f"it follows from {listing(support)}" if support else "nothing in the text makes another option true"
     reason = f"{question.options[LETTERS.index(new)].text} is right: {source}"
     return replace(item, answers=answers), Correction(item.id, index, "answer", old, new, reason)
 
 
 def misprint(rng: Random, item: Item) -> tuple[Item, Correction] | None:
-    """A question, not the only one, whose right option bears the name of somebody who is not in the text."""
+    """Replace the name in a question's right option by one that is not in the text.
+
+    None if the problem has only this question, or if its right option is not a name.
+    """
     puzzle = item.puzzle
     index = rng.randrange(len(item.answers))
     question = puzzle.questions[index]
-    right = puzzle.proved(question)
+    right = puzzle.right_option(question)
     assert right
     named = right.text in PEOPLE and all(isinstance(part, Claim) for part in right.claim)
     if len(item.answers) == 1 or not named:
         return None
-    known = {*puzzle.text.replace(".", "").split(), *(option.text for option in question.options)}
-    stranger = rng.choice([name for name in PEOPLE if name not in known])
+    used = {*puzzle.text.replace(".", "").split(), *(option.text for option in question.options)}
+    stranger = rng.choice([name for name in PEOPLE if name not in used])
     claim = tuple(rename(part, right.text, stranger) for part in right.claim)
-    options = tuple(Option(stranger, claim) if one == right else one for one in question.options)
+    options = tuple(Option(stranger, claim) if option == right else option for option in question.options)
     if any(puzzle.verdict(option) is not False for option in options):
         return None
     questions = list(puzzle.questions)
@@ -117,13 +121,14 @@ def rename(claim: Claim, old: str, new: str) -> Claim:
     return replace(
         claim,
         body=tuple(
-            Literal(tuple(new if term == old else term for term in one.atom), one.positive) for one in claim.body
+            Literal(tuple(new if term == old else term for term in literal.atom), literal.positive)
+            for literal in claim.body
         ),
     )
 
 
 def contradict(rng: Random, item: Item) -> tuple[Item, Correction] | None:
-    """A problem that also says the reverse of one of its statements."""
+    """Add the reverse of one of a problem's statements to it; None if no statement can be reversed."""
     puzzle = item.puzzle
     for statement in rng.sample(puzzle.statements, len(puzzle.statements)):
         match statement.says:

@@ -1,17 +1,17 @@
-"""Orderings: who is before whom."""
+"""Ordering puzzles: who is before whom."""
 
 from dataclasses import dataclass
 from itertools import pairwise, permutations
 from random import Random
 
 from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, yes_or_no
-from errata.puzzles.words import PEOPLE, asked, listing, many, one, sentence
+from errata.puzzles.words import PEOPLE, as_question, listing, plural, sentence, singular
 from errata.puzzles.worlds import Comparison, Worlds
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Verb phrases of one order; `earlier` asks which of two is before the other."""
+    """The verb phrases of one kind of order; `earlier` is for asking which of two is before the other."""
 
     intro: str
     before: str
@@ -90,25 +90,25 @@ def make(rng: Random) -> Puzzle:
     names = rng.sample(theme.things, rng.choice((3, 3, 4)))
     order = rng.sample(names, len(names))
     size = len(order)
-    told = []
+    given = []
     for a, b in pairwise(order):
-        texts = (f"{a} {one(theme.before)} {b}", f"{b} {one(theme.after)} {a}")
-        told.append(Statement(sentence(rng.choice(texts)), (Comparison(a, "<", b),)))
-    if rng.random() < 0.4:  # tell who is at one end, instead of a neighbour
+        texts = (f"{a} {singular(theme.before)} {b}", f"{b} {singular(theme.after)} {a}")
+        given.append(Statement(sentence(rng.choice(texts)), (Comparison(a, "<", b),)))
+    if rng.random() < 0.4:  # say who is at one end instead of who is next to whom
         end, verb, place = rng.choice(((0, theme.first, 1), (-1, theme.last, size)))
-        told[end] = Statement(sentence(f"{order[end]} {one(verb)}"), (Comparison(order[end], "=", plus=place),))
-    rng.shuffle(told)
+        given[end] = Statement(sentence(f"{order[end]} {singular(verb)}"), (Comparison(order[end], "=", plus=place),))
+    rng.shuffle(given)
     intro = Statement(sentence(theme.intro.format(names=listing(names))), ())
 
     questions = []
     for kind, verb, place in (("end", theme.first, 1), ("end", theme.last, size), ("second", theme.second, 2)):
         options = tuple(Option(a, (Comparison(a, "=", plus=place),)) for a in names)
-        questions.append(Question(kind, f"{theme.who} {one(verb)}?", options))
+        questions.append(Question(kind, f"{theme.who} {singular(verb)}?", options))
     for a, b in permutations(names, 2):
         two = (Option(a, (Comparison(a, "<", b),)), Option(b, (Comparison(b, "<", a),)))
         questions.append(Question("earlier", f"{theme.who} {theme.earlier}, {a} or {b}?", two))
-        questions.append(yes_or_no(f"{asked(a, theme.before)} {b}?", Comparison(a, "<", b)))
+        questions.append(yes_or_no(f"{as_question(a, theme.before)} {b}?", Comparison(a, "<", b)))
     for a in names:
         counts = tuple(Option(str(n), (Comparison(a, "=", plus=n + 1),)) for n in range(size))
-        questions.append(Question("count", f"How many of them {many(theme.before)} {a}?", counts))
-    return Puzzle("orderings", Worlds(tuple(order), range(1, size + 1)), (intro, *told), tuple(questions))
+        questions.append(Question("count", f"How many of them {plural(theme.before)} {a}?", counts))
+    return Puzzle("orderings", Worlds(tuple(order), range(1, size + 1)), (intro, *given), tuple(questions))

@@ -1,4 +1,4 @@
-"""A puzzle: statements and questions, each as a sentence and as what the sentence says."""
+"""A puzzle: statements and questions, each as text and in the terms of a solver."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 
 class Solver(Protocol):
-    """Decides claims from facts: errata.puzzles.worlds.Worlds or errata.puzzles.closure.Closure."""
+    """Decides claims from facts: `worlds.Worlds` or `closure.Closure`."""
 
     def verdict(self, facts: Sequence[Any], claim: Sequence[Any]) -> bool | None:
-        """True: proved; False: refuted; None: open."""
+        """True: proved; False: refuted; None: undecided."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Option:
-    """An option and its claim; with `positive` false the option says that the claim is false."""
+    """An option and its claim; if `positive` is false, the option says that the claim is false."""
 
     text: str
     claim: tuple[Any, ...]
@@ -31,7 +31,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Question:
-    """A question; `kind` tells apart the sorts of questions of a family."""
+    """A question; `kind` is the sort of question, of which each family has a few."""
 
     kind: str
     text: str
@@ -40,7 +40,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Puzzle:
-    """Statements, the solver that knows what they mean, and questions about them."""
+    """Statements, the solver that understands them, and questions about them."""
 
     family: str
     solver: Solver
@@ -52,24 +52,24 @@ class Puzzle:
         return " ".join(statement.text for statement in self.statements)
 
     def verdict(self, option: Option) -> bool | None:
-        """True: the option is proved; False: refuted; None: the statements leave it open."""
+        """True: the option is proved; False: refuted; None: the statements leave it undecided."""
         facts = tuple(fact for statement in self.statements for fact in statement.says)
         verdict = self.solver.verdict(facts, option.claim)
         return verdict if verdict is None else verdict == option.positive
 
-    def proved(self, question: Question) -> Option | None:
-        """The right option, or None unless exactly one is proved and all the others are refuted."""
+    def right_option(self, question: Question) -> Option | None:
+        """The right option; None unless exactly one is proved and all others are refuted."""
         verdicts = [self.verdict(option) for option in question.options]
         if verdicts.count(True) != 1 or None in verdicts:
             return None
         return question.options[verdicts.index(True)]
 
     def support(self, question: Question) -> tuple[Statement, ...]:
-        """Statements that prove the answer by themselves and of which none can be spared."""
-        right, kept = self.proved(question), self
+        """Statements that prove the answer, but no longer do so if any one of them is removed."""
+        right, kept = self.right_option(question), self
         for statement in self.statements:
-            fewer = replace(kept, statements=tuple(one for one in kept.statements if one != statement))
-            if fewer.proved(question) == right:
+            fewer = replace(kept, statements=tuple(each for each in kept.statements if each != statement))
+            if fewer.right_option(question) == right:
                 kept = fewer
         return kept.statements
 

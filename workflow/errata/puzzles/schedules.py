@@ -1,16 +1,18 @@
-"""Schedules: each at a time of its own."""
+"""Schedule puzzles: everyone does something at a different time."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
 from errata.puzzles.puzzle import Option, Puzzle, Question, Statement, yes_or_no
-from errata.puzzles.words import PEOPLE, asked, denied, listing, one, sentence
+from errata.puzzles.words import PEOPLE, as_question, listing, negate, sentence, singular
 from errata.puzzles.worlds import Comparison, Worlds
 
 
 @dataclass(frozen=True)
 class Times:
+    """Times of one unit, e.g. days: `at` as in "on Monday", `when` as in "On which day"."""
+
     unit: str
     at: str
     when: str
@@ -19,6 +21,8 @@ class Times:
 
 @dataclass(frozen=True)
 class Theme:
+    """What is done at the times, and by whom (`things`); `who` begins the questions for them."""
+
     intro: str
     verb: str
     times: Times
@@ -52,13 +56,13 @@ def make(rng: Random) -> Puzzle:
     start = rng.randrange(len(theme.times.slots) - size + 1)
     slots = theme.times.slots[start : start + size]
     when = [f"{theme.times.at} {slot}" for slot in slots]
-    does = one(theme.verb)
+    does = singular(theme.verb)
 
     def at(i: int) -> Statement:
         return Statement(sentence(f"{order[i]} {does} {when[i]}"), (Comparison(order[i], "=", plus=i),))
 
     def not_at(i: int, j: int) -> Statement:
-        text = sentence(f"{order[i]} {denied(theme.verb)} {when[j]}")
+        text = sentence(f"{order[i]} {negate(theme.verb)} {when[j]}")
         return Statement(text, (Comparison(order[i], "!=", plus=j),))
 
     def earlier(i: int, j: int) -> Statement:
@@ -70,12 +74,12 @@ def make(rng: Random) -> Puzzle:
         return Statement(text, (Comparison(order[j], "=", order[i], plus=1),))
 
     open_slots = sorted(rng.sample(range(size), rng.choice((1, 2, 2))))
-    told = [at(i) for i in range(size) if i not in open_slots]
-    if len(open_slots) == 2:  # then one more statement settles which of the two goes where
+    given = [at(i) for i in range(size) if i not in open_slots]
+    if len(open_slots) == 2:  # one more statement decides which of the two is where
         i, j = open_slots
         steps = [after(*step) for step in pairwise(range(size)) if i in step or j in step]
-        told.append(rng.choice([earlier(i, j), not_at(i, j), not_at(j, i), *steps]))
-    rng.shuffle(told)
+        given.append(rng.choice([earlier(i, j), not_at(i, j), not_at(j, i), *steps]))
+    rng.shuffle(given)
     text = f"{theme.intro} {theme.times.at} a different {theme.times.unit}: {listing(slots, 'or')}"
     intro = Statement(sentence(text.format(names=listing(names))), ())
 
@@ -85,9 +89,9 @@ def make(rng: Random) -> Puzzle:
         questions.append(Question("who", f"{theme.who} {does} {slot}?", options))
     for a in names:
         claims = [Comparison(a, "=", plus=i) for i in range(size)]
-        question = asked(a, theme.verb)
+        question = as_question(a, theme.verb)
         options = tuple(Option(slot, (says,)) for slot, says in zip(slots, claims, strict=True))
         lower = question[0].lower() + question[1:]
         questions.append(Question("when", f"{theme.times.when} {lower}?", options))
         questions += [yes_or_no(f"{question} {slot}?", says) for slot, says in zip(when, claims, strict=True)]
-    return Puzzle("schedules", Worlds(tuple(order), range(size)), (intro, *told), tuple(questions))
+    return Puzzle("schedules", Worlds(tuple(order), range(size)), (intro, *given), tuple(questions))

@@ -1,4 +1,4 @@
-"""Two splits of puzzles: families mixed evenly, right options spread evenly, every answer proved."""
+"""Splits of puzzles: all families equally often, right options spread evenly over the letters, answers proved."""
 
 import re
 from collections.abc import Callable
@@ -16,12 +16,12 @@ FAMILIES: tuple[Callable[[Random], Puzzle], ...] = (
     sets.make,
     arithmetic.make,
 )
-QUESTIONS = (1, 1, 2, 2, 2, 4)  # of the problems of one round over the families
+QUESTIONS = (1, 1, 2, 2, 2, 4)  # per problem, in a round with one problem of each family
 
 
 @dataclass
 class Letters:
-    """Deals letters for the right options, for each number of options evenly and in random order."""
+    """Deals the places of right options: for each number of options, equally often each, in random order."""
 
     rng: Random
     left: dict[int, list[int]] = field(default_factory=dict)
@@ -32,8 +32,8 @@ class Letters:
         return self.left[options].pop()
 
 
-def split(rng: Random, problems: int, seen: set[str]) -> list[Puzzle]:
-    """That many puzzles, none with a text in `seen`, where their texts are then added."""
+def make_split(rng: Random, problems: int, seen: set[str]) -> list[Puzzle]:
+    """Make puzzles whose normalized texts are not in `seen`, and add their texts to it."""
     letters = Letters(rng)
     puzzles: list[Puzzle] = []
     while len(puzzles) < problems:
@@ -44,7 +44,7 @@ def split(rng: Random, problems: int, seen: set[str]) -> list[Puzzle]:
 
 
 def draw(rng: Random, make: Callable[[Random], Puzzle], count: int, letters: Letters, seen: set[str]) -> Puzzle:
-    """A new puzzle of one family, with `count` of its questions."""
+    """Draw a new puzzle of one family, with `count` questions."""
     while True:
         puzzle = make(rng)
         questions = choose(rng, puzzle, count)
@@ -55,25 +55,26 @@ def draw(rng: Random, make: Callable[[Random], Puzzle], count: int, letters: Let
 
 
 def normalized(puzzle: Puzzle) -> str:
-    """The text without the order of its sentences, capitals and punctuation."""
-    return " ".join(sorted(re.sub(r"\W+", " ", one.text.lower()) for one in puzzle.statements))
+    """The text without capitals and punctuation, its sentences sorted."""
+    return " ".join(sorted(re.sub(r"\W+", " ", statement.text.lower()) for statement in puzzle.statements))
 
 
 def choose(rng: Random, puzzle: Puzzle, count: int) -> list[Question]:
-    """Up to `count` provable questions of the puzzle, of different kinds as far as possible.
+    """Choose up to `count` provable questions of the puzzle, of different kinds if possible.
 
-    Kind first, then answer, then question: else "No" would be right far more often than "Yes".
+    The kind is drawn first, then the answer, then the question; otherwise "No" would be right far more often than
+    "Yes".
     """
     pool = []
     for question in puzzle.questions:
         trimmed = trim(rng, puzzle, question)
-        right = trimmed and puzzle.proved(trimmed)
+        right = trimmed and puzzle.right_option(trimmed)
         if trimmed and right:
             pool.append((trimmed.kind, right.text, trimmed))
     chosen: list[Question] = []
     while pool and len(chosen) < count:
         kinds = {kind for kind, *_ in pool}
-        kind = rng.choice(sorted(kinds - {one.kind for one in chosen} or kinds))
+        kind = rng.choice(sorted(kinds - {question.kind for question in chosen} or kinds))
         answer = rng.choice(sorted({entry[1] for entry in pool if entry[0] == kind}))
         entry = rng.choice([entry for entry in pool if entry[:2] == (kind, answer)])
         pool.remove(entry)
@@ -82,7 +83,7 @@ def choose(rng: Random, puzzle: Puzzle, count: int) -> list[Question]:
 
 
 def trim(rng: Random, puzzle: Puzzle, question: Question) -> Question | None:
-    """One proved option and one to four refuted ones, in their order; None where that cannot be had."""
+    """The question with one proved option and one to four refuted ones, in their order; None if it has too few."""
     verdicts = [puzzle.verdict(option) for option in question.options]
     right = [i for i, verdict in enumerate(verdicts) if verdict]
     wrong = [i for i, verdict in enumerate(verdicts) if verdict is False]
@@ -94,8 +95,8 @@ def trim(rng: Random, puzzle: Puzzle, question: Question) -> Question | None:
 
 
 def place(rng: Random, puzzle: Puzzle, question: Question, letters: Letters) -> Question:
-    """The question with its options in random order and the right one where `letters` wants it."""
-    right = puzzle.proved(question)
+    """The question with its options in random order, the right one at the place dealt by `letters`."""
+    right = puzzle.right_option(question)
     assert right
     options = [option for option in question.options if option != right]
     rng.shuffle(options)

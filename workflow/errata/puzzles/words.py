@@ -1,6 +1,6 @@
-"""English: verbs that agree with their subject, lists, and names.
+"""English words: verbs that agree with their subject, lists, and names.
 
-A verb phrase is written with both forms of its verb, for many and for one: "get/gets in", "are/is late".
+A verb phrase contains the plural and the singular of its verb: "get/gets in", "are/is late".
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 AUXILIARIES = {"is", "can", "may", "must"}
 
-# Names that every reader takes for a woman's or a man's.
+# Names that are clearly a woman's or a man's.
 WOMEN, MEN = (
     tuple(names.split())
     for names in (
@@ -19,26 +19,26 @@ WOMEN, MEN = (
 PEOPLE = tuple(sorted(WOMEN + MEN))
 
 
-def many(verb: str) -> str:
-    """ "get in" """
+def plural(verb: str) -> str:
+    """ "get/gets in" -> "get in" """
     return re.sub(r"(\w+)/(\w+)", r"\1", verb)
 
 
-def one(verb: str) -> str:
-    """ "gets in" """
+def singular(verb: str) -> str:
+    """ "get/gets in" -> "gets in" """
     return re.sub(r"(\w+)/(\w+)", r"\2", verb)
 
 
-def denied(verb: str) -> str:
-    """ "does not get in" or "is not late" """
-    first, _, rest = one(verb).partition(" ")
-    return f"{first} not {rest}" if first in AUXILIARIES else f"does not {many(verb)}"
+def negate(verb: str) -> str:
+    """ "get/gets in" -> "does not get in", "are/is late" -> "is not late" """
+    first, _, rest = singular(verb).partition(" ")
+    return f"{first} not {rest}" if first in AUXILIARIES else f"does not {plural(verb)}"
 
 
-def asked(subject: str, verb: str) -> str:
-    """ "Does Ann get in" or "Is Ann late" """
-    first, _, rest = one(verb).partition(" ")
-    return f"{first.capitalize()} {subject} {rest}" if first in AUXILIARIES else f"Does {subject} {many(verb)}"
+def as_question(subject: str, verb: str) -> str:
+    """ "Ann", "get/gets in" -> "Does Ann get in"; "Ann", "are/is late" -> "Is Ann late" """
+    first, _, rest = singular(verb).partition(" ")
+    return f"{first.capitalize()} {subject} {rest}" if first in AUXILIARIES else f"Does {subject} {plural(verb)}"
 
 
 def sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The solver of puzzles about places, times and amounts: it tries every world that agrees with the text."""
+"""The solver of puzzles about places, times and amounts: it tries all worlds that agree with the text."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ OPERATORS = {"<": operator.lt, "=": operator.eq, "!=": operator.ne, ">": operato
 
 @dataclass(frozen=True)
 class Comparison:
-    """`left op times * right + plus`; without `right`, `left op plus`. Names stand for whole numbers."""
+    """`left op times * right + plus`, or without `right`: `left op plus`. Names stand for whole numbers."""
 
     left: str
     op: str
@@ -29,29 +29,29 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Worlds:
-    """All ways to give each of `names` one of `values`; with `distinct`, never the same one twice."""
+    """All ways to give each of `names` one of `values`, if `distinct` a different one to each."""
 
     names: tuple[str, ...]
     values: range
     distinct: bool = True
 
     def verdict(self, facts: Sequence[Comparison], claim: Sequence[Comparison]) -> bool | None:
-        """Whether the claim (all its comparisons) holds in every world or in none that the facts allow.
+        """Whether the claim (all its comparisons) holds in the worlds that the facts allow.
 
-        None where the worlds differ, and where the facts contradict each other so that there is no world.
+        None if it holds in some of them only, or if the facts contradict each other and allow none.
         """
-        verdicts = {all(part.holds(world) for part in claim) for world in consistent(self, frozenset(facts))}
+        verdicts = {all(part.holds(world) for part in claim) for world in consistent_worlds(self, frozenset(facts))}
         return verdicts.pop() if len(verdicts) == 1 else None
 
 
 @lru_cache(maxsize=256)
-def consistent(worlds: Worlds, facts: frozenset[Comparison]) -> tuple[Mapping[str, int], ...]:
-    """Every world in which all facts hold; a world is given up as soon as the names it has break a fact."""
+def consistent_worlds(worlds: Worlds, facts: frozenset[Comparison]) -> tuple[Mapping[str, int], ...]:
+    """All worlds in which all facts hold. A world is dropped as soon as its names so far break a fact."""
     found: list[dict[str, int]] = [{}]
-    known: set[str] = set()
+    placed: set[str] = set()
     for name in worlds.names:
-        known.add(name)
-        due = [fact for fact in facts if name in fact.names and fact.names <= known]
+        placed.add(name)
+        due = [fact for fact in facts if name in fact.names and fact.names <= placed]
         wider = [
             world | {name: value}
             for world in found

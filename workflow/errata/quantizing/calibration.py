@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from errata.core.errors import UserError
 from errata.core.files import write_json
 from errata.core.secrets import drop_secrets
-from errata.data.held_out import add_held_out_arguments, left_out
+from errata.data.held_out import add_held_out_arguments, held_out_ids
 from errata.data.records import Key
 from errata.data.rows import read_answers, read_retries
 from errata.models.chat_template import ChatTemplate
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     drop_secrets()
     find = find_prompts if arguments.kind == "prompts" else find_right_exchanges
-    held_out = left_out(arguments.data, arguments.held_out)
+    held_out = held_out_ids(arguments.data, arguments.held_out)
     exchanges = [each for each in find(arguments.answers, arguments.retries) if each.key.id not in held_out]
     if held_out:
         print(f"calibration: {len(held_out)} problems are held out", file=sys.stderr)

@@ -152,7 +152,7 @@ def quantize(
         raise UserError(f"{checkpoint}: already quantized. Give the checkpoint that it was made from.")
     prepare_environment(os.environ, os.cpu_count() or 1, threads)
     hide_gptqmodel_bars(os.environ)
-    with gpus.reserved(None) as visible, atomic_folder(output) as folder:
+    with gpus.reserve(None) as visible, atomic_folder(output) as folder:
         os.environ.update(visible)
         log = folder.parent.resolve() / "gptqmodel.log"
         checkpoint, folder = checkpoint.resolve(), folder.resolve()

@@ -11,7 +11,7 @@ from errata.config.variants import BASE, Variant
 from errata.core.errors import UserError
 from errata.core.files import read_json, write_text
 from errata.core.wording import duration
-from errata.reporting.leaderboard import Comparison, Row, collect, compare
+from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
 from errata.reporting.tables import DASH, JUDGED, accuracy, difference, markdown, number, read_config, write_csv
 from errata.training.runs import RUNS_FILE, RunHistory, TrainingTime
 
@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the base and of every strategy, on test or folds; quantized and voted variants are left out",
     )
     parser.add_argument(
-        "--config", type=Path, required=True, metavar="FILE", help="the configuration, all its defaults filled in"
+        "--config", required=True, metavar="FILE_OR_JSON", help="the configuration, all its defaults filled in"
     )
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER", help="the run's results")
     parser.add_argument("--output", type=Path, required=True, metavar="CSV", help="the table with every figure")
@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"--config: no {error}. Give the configuration with its defaults filled in, as rule ablation does."
         ) from error
     order = [name for name, strategy in strategies.items() if strategy.fold is None]
-    rows = [row for row in collect(arguments.scores, order) if row.variant == Variant(row.variant.made)]
+    rows = [row for row in read_rows(arguments.scores, order) if row.variant == Variant(row.variant.strategy)]
     rows = [row for row in rows if row.score.model in arguments.model]
     rows.sort(key=lambda row: arguments.model.index(row.score.model))
     if not rows:
@@ -153,7 +153,7 @@ def reference(strategies: Strategies) -> str | None:
 
 def line(row: Row, rows: Iterable[Row], strategies: Strategies, folder: Path) -> Line:
     """A row of the table with all that is known of it."""
-    score, name, compared = row.score, row.variant.made, reference(strategies)
+    score, name, compared = row.score, row.variant.strategy, reference(strategies)
     beside = {
         each.score.variant: each for each in rows if (each.score.model, each.score.split) == (score.model, score.split)
     }
@@ -206,7 +206,7 @@ def _trainings(name: str, split: str, strategies: Strategies) -> list[str]:
     """The trainings that a row is about: one for each fold, where it is about folds."""
     if split != "folds":
         return [name]
-    return [Variant(name).of_fold(fold).made for fold in range(1, strategies.folds + 1)]
+    return [Variant(name).of_fold(fold).strategy for fold in range(1, strategies.folds + 1)]
 
 
 def _made(folder: Path, strategies: Strategies, name: str, split: str) -> Made:
@@ -220,9 +220,9 @@ def _made_once(folder: Path, strategies: Strategies, name: str) -> Made:
     while (before := strategies[chain[-1]].start_from) is not None:
         chain.append(before)
     # what several have made together was made once
-    retried = [folder / "retries" / f"{made}.summary.json" for made in strategies.charged(chain)]
+    retried = [folder / "retries" / f"{made}.summary.json" for made in strategies.distinct_retries(chain)]
     # a further round has the model before it answer all questions
-    asked = {strategies[each].asked for each in chain} - {BASE}
+    asked = {strategies[each].respondent for each in chain} - {BASE}
     summaries = [*retried, *(folder / "scores" / each / "train.summary.json" for each in sorted(asked))]
     trained = [_trained(folder / "adapter" / each) for each in chain]
     return Made(

@@ -9,7 +9,7 @@ from errata.config.variants import BASE
 from errata.core.errors import UserError
 from errata.core.files import write_text
 from errata.core.wording import duration
-from errata.reporting.leaderboard import Comparison, Row, collect, compare
+from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
 from errata.reporting.tables import DASH, JUDGED, accuracy, difference, markdown, number, read_config, write_csv
 
 SPLITS = ("train", "test")
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="results/{model}/scores/base/{split}.json, answers beside; the table is in the order of the models here",
     )
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration")
+    parser.add_argument("--config", required=True, metavar="FILE_OR_JSON", help="the configuration")
     parser.add_argument("--output", type=Path, required=True, metavar="CSV", help="the table with every figure")
     parser.add_argument("--markdown", type=Path, required=True, metavar="FILE", help="the table for people")
 
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: a file cannot be read, or is not the score of a base model.
     """
-    rows = collect(arguments.scores, [])
+    rows = read_rows(arguments.scores, [])
     other = [f"{row.score.model}, {row.score.variant}" for row in rows if row.score.variant != BASE]
     if other:
         raise UserError(f"--scores: {'; '.join(other)}: not a base model. Give results/{{model}}/scores/base/*.json.")

@@ -1,4 +1,4 @@
-"""Questions picked out of a run: what the retries came to, and a few examples of every outcome."""
+"""Examples from a run: counts of the retries, and a few questions of each kind."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from errata.data.records import Key
-from errata.data.rows import AnswerRow, AttemptRow, RetryRow
-from errata.data.rows import read_retries as read_retry_rows
+from errata.data.rows import AnswerRow, AttemptRow, RetryRow, read_retries
 
 SHOWN = 3
-"""How many examples of a kind are shown: the first ones in file order."""
+"""Examples of a kind that are shown: the first ones in file order."""
 
 OUTCOMES = {
     "solved": "answered right by one of the attempts",
-    "rejected": "right, but saying that it was told, mixed with the critique, or not convincing without being told",
+    "rejected": "right, but it mentions the given answer, is mixed with the critique, or does not lead to the answer",
     "exhausted": "wrong in every attempt",
     "unreadable": "no attempt gave a readable answer",
     "truncated": "every attempt was cut off at the token limit",
@@ -24,41 +23,41 @@ OUTCOMES = {
 }
 
 REJECTED = {
-    "gives-away": "but it says that it was told",
-    "no-solution": "but no heading tells its reasoning from what it says of the mistake",
-    "inconclusive": "but asked without being told, its reasoning leads elsewhere",
+    "gives-away": "but it mentions that the answer was given",
+    "no-solution": "but no heading separates its reasoning from the critique",
+    "inconclusive": "but without the given answer, its reasoning leads to another one",
 }
 """Why a right attempt is not trained on."""
 
 
-class Part(NamedTuple):
-    """One completion of an example, under a title such as "attempt 2: C, right"."""
+class Passage(NamedTuple):
+    """One text of an example, under a title such as "attempt 2: C, right"."""
 
     title: str
     text: str | None
 
 
 class Example(NamedTuple):
-    """A question with what a model made of it. `prompt` is None where its answers file is missing."""
+    """A question with a model's completions. `prompt` is None where its answers file is missing."""
 
     title: str
     prompt: str | None
-    parts: list[Part]
+    passages: list[Passage]
 
 
 class Retries(NamedTuple):
-    """What asking questions again came to.
+    """Counts and examples of a file of retries.
 
     Attributes:
-        strategies: that are trained on it.
-        asked: the variant whose first answers they go back to: `base`, or in a further round what the last one made.
-        wrong_only: no question was answered right at first.
+        strategies: the strategies that are trained on it.
+        respondent: the variant that gave the first answers: `base`, or the variant of the round before.
+        wrong_only: whether all first answers were wrong.
         solved_by: [n] counts the questions solved within n + 1 attempts.
         tokens: of all completions.
     """
 
     strategies: list[str]
-    asked: str
+    respondent: str
     questions: int
     wrong_only: bool
     outcomes: dict[str, int]
@@ -72,13 +71,15 @@ class Retries(NamedTuple):
         return ", ".join(self.strategies)
 
 
-def read_retries(path: Path, strategies: list[str], asked: str, first_answers: dict[Key, AnswerRow]) -> Retries:
-    """Count a file of retries and pick the first examples of solved and of never-solved questions.
+def summarize_retries(
+    path: Path, strategies: list[str], respondent: str, first_answers: dict[Key, AnswerRow]
+) -> Retries:
+    """Count a file of retries, and take the first examples of solved and of unsolved questions.
 
     Args:
-        strategies: that are trained on it.
-        asked: the variant that gave the first answers.
-        first_answers: these, which hold prompts and first completions.
+        strategies: the strategies that are trained on it.
+        respondent: the variant that gave the first answers.
+        first_answers: its answers, with prompts and first completions.
 
     Raises:
         UserError: the file cannot be read.
@@ -89,7 +90,7 @@ def read_retries(path: Path, strategies: list[str], asked: str, first_answers: d
     wrong_only = True
     solved: list[Example] = []
     unsolved: list[Example] = []
-    for row in read_retry_rows(path):
+    for row in read_retries(path):
         outcomes[row.outcome] += 1
         wrong_only &= row.first is None or row.first != row.expected
         attempts = max([attempts, *(each.attempt for each in row.attempts)])
@@ -101,23 +102,23 @@ def read_retries(path: Path, strategies: list[str], asked: str, first_answers: d
             examples.append(_retry_example(row, first_answers.get(row.key)))
     by_attempt = list(accumulate(solved_at[number] for number in range(1, attempts + 1)))
     ordered = {name: outcomes[name] for name in [*OUTCOMES, *sorted(outcomes.keys() - OUTCOMES.keys())]}
-    return Retries(strategies, asked, outcomes.total(), wrong_only, ordered, by_attempt, tokens, solved, unsolved)
+    return Retries(strategies, respondent, outcomes.total(), wrong_only, ordered, by_attempt, tokens, solved, unsolved)
 
 
 def _retry_example(row: RetryRow, first: AnswerRow | None) -> Example:
-    parts = [Part(f"first answer: {_letter(row.first)}", first.completion)] if first else []
+    passages = [Passage(f"first answer: {_letter(row.first)}", first.completion)] if first else []
     for attempt in row.attempts:
         if attempt.critique:
-            parts.append(Part(f"attempt {attempt.attempt}: what it says of its mistake", attempt.critique))
-        parts.append(
-            Part(f"attempt {attempt.attempt}: {_letter(attempt.answer)}, {_verdict(attempt)}", attempt.completion)
+            passages.append(Passage(f"attempt {attempt.attempt}: critique of the mistake", attempt.critique))
+        passages.append(
+            Passage(f"attempt {attempt.attempt}: {_letter(attempt.answer)}, {_verdict(attempt)}", attempt.completion)
         )
     count = len(row.attempts)
     title = (
         f"{row.id}, question {row.question}: {row.outcome} after {count} "
         f"attempt{'' if count == 1 else 's'}, expected {row.expected}, first answer {_letter(row.first)}"
     )
-    return Example(title, first.prompt if first else None, parts)
+    return Example(title, first.prompt if first else None, passages)
 
 
 def _verdict(attempt: AttemptRow) -> str:
@@ -127,16 +128,16 @@ def _verdict(attempt: AttemptRow) -> str:
     return f"{'right' if attempt.correct else 'wrong'}{ending}"
 
 
-def flips(
+def find_flips(
     base: dict[Key, AnswerRow], variant: dict[Key, AnswerRow], name: str, *, to_right: bool
 ) -> tuple[list[Example], int]:
-    """Questions whose answer changed between right and wrong.
+    """Questions that only one of base and variant answered right.
 
     Args:
-        to_right: take those that base got wrong and the variant right; else the other way round.
+        to_right: take those that the variant answered right; otherwise those that the base answered right.
 
     Returns:
-        The first examples in the variant's file order, and how many such questions there are.
+        The first examples in the variant's file order, and the number of all such questions.
     """
 
     def found() -> Iterator[Key]:
@@ -157,8 +158,8 @@ def flips(
             f"base {_letter(base[key].answer)}, {name} {_letter(variant[key].answer)}",
             variant[key].prompt,
             [
-                Part(f"base: {_letter(base[key].answer)}", base[key].completion),
-                Part(f"{name}: {_letter(variant[key].answer)}", variant[key].completion),
+                Passage(f"base: {_letter(base[key].answer)}", base[key].completion),
+                Passage(f"{name}: {_letter(variant[key].answer)}", variant[key].completion),
             ],
         )
         for key in islice(keys, SHOWN)

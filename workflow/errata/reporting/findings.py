@@ -1,4 +1,4 @@
-"""What the scores say in plain words, computed from the figures alone."""
+"""The findings of a run in sentences, computed from the figures alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from errata.reporting.leaderboard import Comparison, Row
 from errata.scoring.score import Score
 
 MANY = 4
-"""Quantized variants that the summary tells one by one; more are told together."""
+"""Up to so many quantized variants get a sentence each; more share one."""
 
 
-def counted(score: Score) -> str:
+def describe_score(score: Score) -> str:
     """ "96 of 200 right (48.0 %, 95 % interval 41.2 to 54.9 %)" """
     if score.accuracy is None or score.ci_low is None or score.ci_high is None:
         return f"{score.unlabelled} questions without a label, so nothing could be scored"
@@ -23,11 +23,11 @@ def counted(score: Score) -> str:
     )
 
 
-def verdict(row: Row, comparison: Comparison) -> str:
-    """What a comparison says, significant or not, in one clause."""
+def describe_comparison(row: Row, comparison: Comparison) -> str:
+    """A comparison and its significance in one clause."""
     test = comparison.test
     if not test.first_only + test.second_only:
-        return f"no question tells it from {comparison.against} (p = 1)"
+        return f"no question distinguishes it from {comparison.against} (p = 1)"
     side = "more" if comparison.points >= 0 else "less"
     subset = "" if test.pairs == row.score.questions else f" on the {test.pairs} questions that both answered"
     return (
@@ -37,8 +37,8 @@ def verdict(row: Row, comparison: Comparison) -> str:
     )
 
 
-def guessing(data: Path) -> float | None:
-    """The share of labelled questions that guessing at random gets right on average; None where there is none.
+def chance_accuracy(data: Path) -> float | None:
+    """The mean accuracy of random guesses on the labelled questions; None where there are none.
 
     Args:
         data: results/data/{split}.jsonl.
@@ -54,31 +54,31 @@ def guessing(data: Path) -> float | None:
     return sum(labelled) / len(labelled) if labelled else None
 
 
-def readable(score: Score) -> str:
-    """What is left when unreadable answers are set aside: whether a variant knows more, or only says it readably."""
+def describe_readable(score: Score) -> str:
+    """The accuracy of the readable answers: it shows whether a variant knows more, or only answers more readably."""
     if not score.unreadable or score.questions == score.unreadable:
         return "; no answer can be read" if score.unreadable else ""
     right = percent(score.correct / (score.questions - score.unreadable))
     return f"; {score.unreadable} answers cannot be read, of the others {right} are right"
 
 
-def summary(
+def summarize_model(
     rows: Sequence[Row], model: str, budgets: dict[int, float], chance: Mapping[str, float | None]
 ) -> list[str]:
-    """What the scores of one model say, one sentence or two a variant.
+    """The findings about one model, one or two sentences a variant.
 
     Args:
-        rows: all rows; those of `train` are told only where no other has a label.
-        budgets: GiB that weights of a number of bits may take.
-        chance: what guessing gets right in each split, see `guessing`.
+        rows: all rows; those of `train` are used only where no other split has labels.
+        budgets: limit of the weights in GiB, by number of bits.
+        chance: accuracy of random guesses by split, see `chance_accuracy`.
     """
     mine = [row for row in rows if row.score.model == model]
-    told = [row for row in mine if row.score.split != "train"]
-    if not any(row.score.questions for row in told):
-        told = mine
+    shown = [row for row in mine if row.score.split != "train"]
+    if not any(row.score.questions for row in shown):
+        shown = mine
     sentences = []
-    for split in dict.fromkeys(row.score.split for row in told):
-        here = [row for row in told if row.score.split == split]
+    for split in dict.fromkeys(row.score.split for row in shown):
+        here = [row for row in shown if row.score.split == split]
         if not any(row.score.questions for row in here):
             unlabelled = max(row.score.unlabelled for row in here)
             sentences.append(
@@ -86,53 +86,57 @@ def summary(
             )
             continue
         if not all(row.score.held_out for row in here):
-            sentences.append(f"What follows says nothing of new questions: {split} is what was trained on.")
+            sentences.append(
+                f"The figures of {split} say nothing about new questions: the models were trained on this split."
+            )
         guessed = chance.get(split)
         if guessed is not None:
-            sentences.append(f"Guessing at random gets {percent(guessed)} of {split} right on average.")
+            sentences.append(f"Random guesses get {percent(guessed)} of {split} right on average.")
         quantized = [row for row in here if row.variant.bits is not None]
         one_by_one = len(quantized) <= MANY
         for row in here:
             if one_by_one or row not in quantized:
-                told_so = f"On {split}, {row.score.variant} answers {counted(row.score)}{readable(row.score)}"
-                sentences.append(told_so + _rest(row, budgets))
+                sentence = (
+                    f"On {split}, {row.score.variant} answers {describe_score(row.score)}{describe_readable(row.score)}"
+                )
+                sentences.append(sentence + _describe_rest(row, budgets))
         if not one_by_one:
-            sentences.append(_together(quantized, split, budgets))
+            sentences.append(_summarize_quantized(quantized, split, budgets))
         if not any(row.score.variant == BASE for row in here):
             sentences.append(f"The base model was not scored on {split}, so there is nothing to compare with.")
     return sentences
 
 
-def _together(quantized: Sequence[Row], split: str, budgets: dict[int, float]) -> str:
-    """One sentence or two for quantized variants that are too many to be told one by one."""
+def _summarize_quantized(quantized: Sequence[Row], split: str, budgets: dict[int, float]) -> str:
+    """One or two sentences about quantized variants that are too many for a sentence each."""
     compared = [row for row in quantized if row.to_origin]
     differ = [row.score.variant for row in compared if row.to_origin and row.to_origin.significant]
-    over = [row.score.variant for row in quantized if within(row.score, budgets) is False]
+    over = [row.score.variant for row in quantized if is_within_limit(row.score, budgets) is False]
     text = (
         f"On {split}, of {len(compared)} quantized variants "
-        f"{'these differ' if differ else 'none differs'} significantly from what they were made of "
+        f"{'these differ' if differ else 'none differs'} significantly from the weights they were made from "
         f"(exact McNemar){': ' + ', '.join(differ) if differ else ''}."
     )
-    if any(within(row.score, budgets) is not None for row in quantized):
+    if any(is_within_limit(row.score, budgets) is not None for row in quantized):
         text += f" Over their memory limit: {', '.join(over) or 'none'}."
-    return text + " The leaderboard tells them one by one."
+    return text + " The leaderboard has a row for each."
 
 
-def within(score: Score, budgets: dict[int, float]) -> bool | None:
-    """Whether the weights keep the limit for their bits; None without a limit or a size."""
+def is_within_limit(score: Score, budgets: dict[int, float]) -> bool | None:
+    """Whether the weights are within the limit for their bits; None without a limit or a size."""
     bits = Variant.parse(score.variant).bits
     if bits not in budgets or score.weights_gib is None:
         return None
     return score.weights_gib <= budgets[bits]
 
 
-def _rest(row: Row, budgets: dict[int, float]) -> str:
-    clauses = [verdict(row, each) for each in (row.to_base, row.to_origin) if each]
+def _describe_rest(row: Row, budgets: dict[int, float]) -> str:
+    clauses = [describe_comparison(row, each) for each in (row.to_base, row.to_origin) if each]
     text = "; " + "; ".join(clauses) + "." if clauses else "."
     bits, votes = row.variant.bits, row.variant.votes
-    fits = within(row.score, budgets)
+    fits = is_within_limit(row.score, budgets)
     if votes is not None:
-        text += price(row, votes)
+        text += describe_vote_cost(row, votes)
     elif fits is not None and bits is not None:
         text += (
             f" Its weights take {row.score.weights_gib:.3g} GiB, "
@@ -141,23 +145,23 @@ def _rest(row: Row, budgets: dict[int, float]) -> str:
     return text
 
 
-def price(row: Row, votes: int) -> str:
-    """What a vote costs against one completion a question, and what one of its samples gets; empty where unknown."""
+def describe_vote_cost(row: Row, votes: int) -> str:
+    """The cost of a majority vote in completion tokens, and the accuracy of a single sample, where they are known."""
     before = row.origin.completion_tokens if row.origin else None
     text = f" {votes} sampled completions a question"
     if before and row.origin and row.score.completion_tokens is not None:
         text += f": {row.score.completion_tokens / before:.1f} times the completion tokens of {row.origin.variant}"
     if row.score.sampled_accuracy is not None:
-        text += f"; a single one of them is right in {percent(row.score.sampled_accuracy)} of cases on average"
+        text += f"; a single sample is right in {percent(row.score.sampled_accuracy)} of cases on average"
     return text + "."
 
 
-def held_out(rows: Sequence[Row], folds: int | None, leaks: Sequence[str] | None) -> list[str]:
-    """Which figures are held out from training and which are not, a sentence a split.
+def describe_held_out(rows: Sequence[Row], folds: int | None, leaks: Sequence[str] | None) -> list[str]:
+    """Which figures are held out from training, one sentence a split.
 
     Args:
-        folds: into how many the training questions were divided; None where it is not known.
-        leaks: ids of training problems that stand in test word for word; None where nobody looked.
+        folds: number of folds of the training questions; None where it is not known.
+        leaks: ids of training problems that occur in test word for word; None where it was not checked.
     """
     sentences = []
     for split in dict.fromkeys(row.score.split for row in rows):
@@ -177,8 +181,8 @@ def held_out(rows: Sequence[Row], folds: int | None, leaks: Sequence[str] | None
                 + (f" ({', '.join(trained)}; the others were not)." if others else ".")
             )
         else:
-            sentences.append(f"{split}: nothing that was scored on it was trained on its questions.")
-    tuned = [row for row in rows if row.variant.made != BASE]
+            sentences.append(f"{split}: no scored model was trained on its questions.")
+    tuned = [row for row in rows if row.variant.strategy != BASE]
     if tuned and not any(row.score.held_out and row.score.questions for row in tuned):
         sentences.append(
             "No tuned model was scored on labelled questions that it was not trained on, so no figure here says how it "
@@ -192,10 +196,10 @@ def _left_out(leaks: Sequence[str] | None) -> str:
     if leaks is None:
         return ""
     if not leaks:
-        return " No problem of train stands in it word for word."
+        return " No problem of train occurs in it word for word."
     some = f"{', '.join(leaks[:10])}{', ...' if len(leaks) > 10 else ''}"
     one = len(leaks) == 1
     return (
-        f" {len(leaks)} problem{'' if one else 's'} of train stand{'s' if one else ''} in it word for word ({some}); "
+        f" {len(leaks)} problem{'' if one else 's'} of train occur{'s' if one else ''} in it word for word ({some}); "
         f"{'it is' if one else 'they are'} left out of the training sets and of calibration."
     )

@@ -1,4 +1,4 @@
-"""The scores side by side: the leaderboard's rows and paired comparisons."""
+"""The leaderboard: its rows, their order, and paired comparisons."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.05
-"""A difference is called significant when p is below this."""
+"""A difference is significant where p is below this."""
 
 COLUMNS = [
     "model",
@@ -35,14 +35,16 @@ COLUMNS = [
     "held_out",
     "sampled_accuracy",
 ]
-# What is held out from training comes first: it is what counts.
-SPLITS = ["test", "folds", "others", "train"]
+# Splits that are held out from training come first.
+SPLIT_ORDER = ["test", "folds", "others", "train"]
 
 
 class Comparison(NamedTuple):
-    """A variant against another one of the same model, on the labelled questions that both answered.
+    """A variant compared with another one of the same model, on the labelled questions that both answered.
 
-    In `test` the first is the variant, the second is `against`.
+    Attributes:
+        against: name of the other variant.
+        test: the variant is the first, `against` the second.
     """
 
     against: str
@@ -63,9 +65,9 @@ class Row(NamedTuple):
 
     Attributes:
         answers: empty where the answers file is missing.
-        to_base: None for the base itself and where there is nothing to compare.
-        to_origin: against what the variant is made of, see `origin_of`; None where that is the base.
-        origin: the score of that.
+        to_base: None for the base itself, and where there are no common questions.
+        to_origin: comparison with the variant's origin, see `origin_of`; None where that is the base.
+        origin: score of the origin.
     """
 
     score: Score
@@ -80,19 +82,19 @@ class Row(NamedTuple):
 
     @property
     def failed(self) -> int:
-        """Requests for labelled questions that the server refused: they count as unreadable, so as wrong."""
+        """Labelled questions for which the server gave no completion: they count as unreadable, so as wrong."""
         return sum(each.failed and each.expected is not None for each in self.answers.values())
 
 
 def origin_of(variant: Variant) -> Variant | None:
-    """What a variant is made of: a voted one of the same with one completion, a quantized one of the full weights."""
+    """The variant another is made from: of a majority the single completion, of quantized weights the full ones."""
     if variant.votes is not None:
         return variant.greedy
     return variant._replace(bits=None) if variant.bits is not None else None
 
 
 def compare(variant: dict[Key, AnswerRow], against: dict[Key, AnswerRow], name: str) -> Comparison | None:
-    """Compare two variants on the questions that both answered under the same label; None if there is none."""
+    """Compare two variants on the questions that both answered under the same label; None where there are none."""
     outcomes = [
         (answer.correct is True, against[key].correct is True)
         for key, answer in variant.items()
@@ -101,15 +103,15 @@ def compare(variant: dict[Key, AnswerRow], against: dict[Key, AnswerRow], name: 
     return Comparison(name, mcnemar(outcomes)) if outcomes else None
 
 
-def collect(paths: Iterable[Path], strategies: Sequence[str]) -> list[Row]:
-    """Read scores and the answers beside them, order them and compare them.
+def read_rows(paths: Iterable[Path], strategies: Sequence[str]) -> list[Row]:
+    """Read scores with the answers beside them, and compare and order them.
 
     Args:
-        paths: score files; the answers of `test.json` are `test.jsonl`.
-        strategies: the order of the configuration, which the rows follow.
+        paths: score files; the answers of `test.json` are in `test.jsonl`.
+        strategies: in the configuration's order, which the rows follow.
 
     Returns:
-        Rows by model (as they come), split, then base, tuned and quantized variants, each before its votes.
+        Rows by model (in the order of `paths`), split, then base, tuned and quantized variants, each before its votes.
 
     Raises:
         Faults: two files score the same variant on the same split.
@@ -135,9 +137,9 @@ def collect(paths: Iterable[Path], strategies: Sequence[str]) -> list[Row]:
     def rank(key: tuple[str, str, str]) -> tuple[int | str, ...]:
         model, split, text = key
         variant = Variant.parse(text)
-        place = order.index(variant.made) if variant.made in order else len(order)
-        splits = SPLITS.index(split if split in SPLITS else "others")
-        return models.index(model), splits, split, place, variant.made, -(variant.bits or 1000), variant.votes or 0
+        place = order.index(variant.strategy) if variant.strategy in order else len(order)
+        splits = SPLIT_ORDER.index(split if split in SPLIT_ORDER else "others")
+        return models.index(model), splits, split, place, variant.strategy, -(variant.bits or 1000), variant.votes or 0
 
     rows = []
     for key in sorted(found, key=rank):
@@ -159,12 +161,12 @@ def collect(paths: Iterable[Path], strategies: Sequence[str]) -> list[Row]:
     return rows
 
 
-def table(rows: Iterable[Row]) -> "pd.DataFrame":
-    """The leaderboard as it stands in leaderboard.csv; what is not known is empty."""
+def to_table(rows: Iterable[Row]) -> "pd.DataFrame":
+    """The leaderboard as in leaderboard.csv; unknown figures are empty."""
     import pandas as pd
 
     frame = pd.DataFrame([{name: getattr(row.score, name) for name in COLUMNS} for row in rows], columns=COLUMNS)
-    # Nullable integers: a missing count would otherwise turn its column into floats.
+    # nullable integers: otherwise a missing count turns its column into floats
     for name in ("questions", "correct", "unreadable", "completion_tokens"):
         frame[name] = frame[name].astype("Int64")
     return frame.round(

@@ -1,4 +1,4 @@
-"""The report's figures as SVG to be put inline: they follow the page's colours and need no other file."""
+"""The report's figures as inline SVG: they use the page's colours and need no other file."""
 
 import io
 import json
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Matplotlib wants real colours, the page wants variables that differ between light and dark: these stand-ins
-# occur nowhere else and are replaced in the finished SVG.
+# Matplotlib needs real colours; the page needs variables that differ between light and dark mode. These placeholder
+# colours occur nowhere else and are replaced in the finished SVG.
 INK = "#010203"
 FAINT = "#010204"
 LIMIT = "#010205"
@@ -52,7 +52,7 @@ DASHES = ("-", "--", "-.", ":")
 
 
 class Loss(NamedTuple):
-    """A training's loss by step; `skipped` counts log lines that could not be used."""
+    """Loss of a training by step; `skipped` counts unusable lines of its log."""
 
     training: list[tuple[int, float]]
     evaluation: list[tuple[int, float]]
@@ -60,9 +60,9 @@ class Loss(NamedTuple):
 
 
 def read_loss(path: Path) -> Loss:
-    """Read LLaMA-Factory's trainer_log.jsonl, which a killed training may have left with a broken line.
+    """Read LLaMA-Factory's trainer_log.jsonl. A killed training may leave a broken line in it.
 
-    A resumed training writes steps again: the last word on a step counts.
+    A resumed training logs some steps again: the last entry of a step counts.
     """
     training: dict[int, float] = {}
     evaluation: dict[int, float] = {}
@@ -83,11 +83,11 @@ def read_loss(path: Path) -> Loss:
 
 
 def _svg(figure: "Figure", name: str, label: str) -> str:
-    """Save a figure as an SVG element.
+    """A figure as an SVG element.
 
     Args:
-        name: prefix of the ids in it, which must be unique in the page.
-        label: what a screen reader says.
+        name: prefix of its ids, which must be unique in the page.
+        label: text for screen readers.
     """
     from markupsafe import escape
     from matplotlib import rc_context
@@ -110,27 +110,27 @@ def _svg(figure: "Figure", name: str, label: str) -> str:
 
 
 def _figure(width: float, height: float) -> "Figure":
-    """An empty figure; sizes in inches, small enough that its text stays readable on a phone."""
+    """An empty figure, sizes in inches; small, so that its text is readable on a phone."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def size_figure(scores: Sequence[Score], budgets: dict[int, float], strategies: Sequence[str], name: str) -> str:
-    """Accuracy against checkpoint size with error bars, and the memory limits as vertical lines.
+    """Accuracy against checkpoint size with error bars; memory limits are vertical lines.
 
     Args:
         scores: scored variants of one model on one split, each with a size and an accuracy.
-        budgets: GiB limit by number of bits.
-        strategies: in the configuration's order; a strategy's place is its colour.
+        budgets: limits in GiB, by number of bits.
+        strategies: in the configuration's order, which decides their colours.
         name: prefix of the SVG's ids.
     """
     from matplotlib import rc_context
 
     sizes = [score.weights_gib or 0.0 for score in scores]
     limits = sorted(set(budgets.values()))
-    # Limits far from every size get a panel of their own behind a break of the axis: on one axis either the
-    # sizes or the limits would be squeezed into a line.
+    # Limits that are far from all sizes get their own panel behind a break of the axis. On one axis, the sizes or the
+    # limits would collapse into a line.
     broken = bool(limits) and (limits[0] > 3 * max(sizes) or limits[-1] < min(sizes) / 3)
     with rc_context(STYLE):
         figure = _figure(4.2, 3.5 + 0.2 * ceil(len(scores) / 4))
@@ -148,7 +148,7 @@ def size_figure(scores: Sequence[Score], budgets: dict[int, float], strategies: 
             _size_axis(main, [*sizes, *limits])
         _limits(side, budgets, leftward=broken and side is panels[-1])
         _points(main, scores, strategies, limits)
-        # room for the names of the limits, which the layout must not squeeze the panels for
+        # room for the names of the limits, which are not part of the layout
         main.set_title("\n" * len(limits), fontsize=9)
         main.set_xlabel("weights in GiB")
         panels[0].set_ylabel("accuracy in %")
@@ -162,11 +162,11 @@ def size_figure(scores: Sequence[Score], budgets: dict[int, float], strategies: 
 
 
 def spread(places: Sequence[float], walls: Sequence[float]) -> list[float]:
-    """Set marks that would hide each other side by side, none of them beyond a wall that it does not pass.
+    """Move marks that would hide each other apart, but none across a wall.
 
     Args:
         places: of the marks, as fractions of the axis.
-        walls: of the memory limits: a mark moved across one would seem to break the limit.
+        walls: places of the memory limits: a mark moved across one would seem to exceed the limit.
     """
     moved = list(places)
     rest = sorted(range(len(places)), key=lambda index: places[index])
@@ -185,14 +185,14 @@ def spread(places: Sequence[float], walls: Sequence[float]) -> list[float]:
 
 
 def _points(axes: "Axes", scores: Sequence[Score], strategies: Sequence[str], limits: Sequence[float]) -> None:
-    """Draw the variants; colour tells the strategy, the mark the bits, and voted ones are hollow."""
+    """Draw the variants: the colour shows the strategy, the marker shows the bits, hollow ones are majority votes."""
     scale = axes.transScale + axes.transLimits
     places = [float(scale.transform((score.weights_gib or 0.0, 0.0))[0]) for score in scores]
     walls = [float(scale.transform((limit, 0.0))[0]) for limit in limits]
     for score, place in zip(scores, spread(places, walls), strict=True):
         variant = Variant.parse(score.variant)
-        number = list(strategies).index(variant.made) if variant.made in strategies else len(strategies)
-        colour = INK if variant.made == BASE else SERIES[number % len(SERIES)]
+        number = list(strategies).index(variant.strategy) if variant.strategy in strategies else len(strategies)
+        colour = INK if variant.strategy == BASE else SERIES[number % len(SERIES)]
         accuracy = 100 * (score.accuracy or 0.0)
         axes.errorbar(
             [scale.inverted().transform((place, 0.0))[0]],
@@ -211,7 +211,7 @@ def _points(axes: "Axes", scores: Sequence[Score], strategies: Sequence[str], li
 
 
 def _size_axis(axes: "Axes", values: Sequence[float]) -> None:
-    """Scale the size axis: linear for values near each other, else logarithmic with round ticks."""
+    """Scale the size axis: linear for values close to each other, otherwise logarithmic with round ticks."""
     low, high = min(values), max(values)
     if high < 4 * low:
         margin = 0.25 * (high - low) or 0.25 * high or 1.0
@@ -231,7 +231,7 @@ def _size_axis(axes: "Axes", values: Sequence[float]) -> None:
 
 
 def _limits(axes: "Axes", budgets: dict[int, float], leftward: bool) -> None:
-    """Draw the memory limits, each with its name above the axes in a line of its own: they may lie close together."""
+    """Draw the memory limits. Each name has its own line above the axes, as limits may be close to each other."""
     from matplotlib.transforms import blended_transform_factory
 
     limits = sorted(set(budgets.values()))
@@ -259,7 +259,7 @@ def _limits(axes: "Axes", budgets: dict[int, float], leftward: bool) -> None:
 
 
 def _break(left: "Axes", right: "Axes") -> None:
-    """Mark that the axis is cut between two panels."""
+    """Mark the break of the axis between two panels."""
     right.spines["left"].set_visible(False)
     right.tick_params(axis="y", length=0)
     mark: dict[str, Any] = {
@@ -274,7 +274,7 @@ def _break(left: "Axes", right: "Axes") -> None:
 
 
 def retries_figure(retries: Sequence[Retries], strategies: Sequence[str], name: str) -> str:
-    """How many questions were solved by the n-th attempt, a line for those strategies that share the attempts."""
+    """Questions solved by the n-th attempt: one line for the strategies that share the attempts."""
     from matplotlib import rc_context
     from matplotlib.ticker import MaxNLocator
 
@@ -317,14 +317,14 @@ def retries_figure(retries: Sequence[Retries], strategies: Sequence[str], name: 
 
 
 def loss_figure(loss: Loss, colour: int, name: str) -> str:
-    """The loss of one training by step, of the training and, where there is one, of the evaluation."""
+    """Training loss of one training by step, and evaluation loss where there is one."""
     from matplotlib import rc_context
     from matplotlib.ticker import MaxNLocator
 
     with rc_context(STYLE):
         figure = _figure(4.2, 2.9)
         axes = figure.subplots()
-        said = []
+        texts = []
         for series, title, style, shade in (
             (loss.training, "training", "-", SERIES[colour % len(SERIES)]),
             (loss.evaluation, "evaluation", "--", INK),
@@ -332,10 +332,10 @@ def loss_figure(loss: Loss, colour: int, name: str) -> str:
             if series:
                 steps, values = zip(*series, strict=True)
                 axes.plot(steps, values, style, marker="o", markersize=3, color=shade, label=title)
-                said.append(f"{title}: {values[0]:.3g} at step {steps[0]}, {values[-1]:.3g} at step {steps[-1]}")
+                texts.append(f"{title}: {values[0]:.3g} at step {steps[0]}, {values[-1]:.3g} at step {steps[-1]}")
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
         axes.legend(loc="best")
-        return _svg(figure, name, f"Loss by step. {'; '.join(said)}.")
+        return _svg(figure, name, f"Loss by step. {'; '.join(texts)}.")

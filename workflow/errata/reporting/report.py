@@ -20,9 +20,9 @@ from errata.core.wording import duration, p_value, percent
 from errata.data.records import Key
 from errata.data.rows import AnswerRow
 from errata.reporting import provenance
-from errata.reporting.examples import OUTCOMES, SHOWN, Example, Retries, flips, read_retries
-from errata.reporting.findings import counted, guessing, held_out, summary
-from errata.reporting.leaderboard import COLUMNS, LEVEL, Row, collect, table
+from errata.reporting.examples import OUTCOMES, SHOWN, Example, Retries, find_flips, summarize_retries
+from errata.reporting.findings import chance_accuracy, describe_held_out, summarize_model
+from errata.reporting.leaderboard import COLUMNS, LEVEL, Row, read_rows, to_table
 from errata.reporting.plots import Loss, loss_figure, read_loss, retries_figure, size_figure
 from errata.reporting.tables import read_config
 from errata.scoring.answers import read_answers_by_key
@@ -71,32 +71,28 @@ class Model(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scores", type=Path, nargs="+", required=True, metavar="FILE", help="the score files")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration, YAML or JSON")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE_OR_JSON", help="the configuration: a YAML or JSON file, or JSON text"
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER", help="the run's results")
     parser.add_argument("--leaderboard", type=Path, required=True, metavar="CSV", help="the leaderboard to write")
     parser.add_argument("--output", type=Path, required=True, metavar="HTML", help="the report to write")
     parser.add_argument(
         "--locks", type=Path, nargs="*", metavar="FILE", help="lock files that were used (default: all of envs/)"
     )
-    parser.add_argument(
-        "--summaries", type=Path, nargs="*", metavar="FILE", help="summaries of the answers and retries (default: all)"
-    )
-    parser.add_argument(
-        "--benchmarks", type=Path, nargs="*", metavar="FILE", help="Snakemake's benchmark files (default: all)"
-    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments.config)
     configured = in_order(config)
-    rows = collect(arguments.scores, configured)
-    scored = {row.variant.made for row in rows} - {BASE}
+    rows = read_rows(arguments.scores, configured)
+    scored = {row.variant.strategy for row in rows} - {BASE}
     # of those that only target ablation makes, and of rounds, what there is
     strategies = [name for name in configured if name in scored or name in (config.get("strategies") or [])]
     strategies += sorted(scored - set(strategies))
     locks = sorted((REPOSITORY / "envs").glob("*.txt")) if arguments.locks is None else arguments.locks
-    page = render(rows, config, strategies, arguments.results, locks, arguments.summaries, arguments.benchmarks)
-    write_text(arguments.leaderboard, table(rows).to_csv(index=False, lineterminator="\n"))
+    page = render(rows, config, strategies, arguments.results, locks)
+    write_text(arguments.leaderboard, to_table(rows).to_csv(index=False, lineterminator="\n"))
     write_text(arguments.output, page)
 
 
@@ -126,7 +122,7 @@ class Source(NamedTuple):
 def source_of(config: dict[str, Any], strategy: str) -> Source:
     strategies = known(config)
     if strategies and strategy in strategies:
-        return Source(strategies.retries(strategy), strategies[strategy].asked)
+        return Source(strategies.retries(strategy), strategies[strategy].respondent)
     return Source(strategy, BASE)
 
 
@@ -157,7 +153,7 @@ def model_section(
         users = [strategy for strategy, source in strategies.items() if source == made]
         path = folder / "retries" / f"{made.retries}.jsonl"
         if path.exists():
-            retries.append(read_retries(path, users, made.asked, _first_answers(folder, made.asked)))
+            retries.append(summarize_retries(path, users, made.asked, _first_answers(folder, made.asked)))
         else:
             no_retries += users
     for place, strategy in enumerate(strategies):
@@ -178,16 +174,16 @@ def model_section(
     for row in mine:
         score = row.score
         # quantized and voted variants answer nearly as what they were made of: their examples would say the same again
-        if row.to_base and row.variant == Variant(row.variant.made) and score.split != "train":
-            gained, gained_count = flips(base[score.split], row.answers, score.variant, to_right=True)
-            lost, lost_count = flips(base[score.split], row.answers, score.variant, to_right=False)
+        if row.to_base and row.variant == Variant(row.variant.strategy) and score.split != "train":
+            gained, gained_count = find_flips(base[score.split], row.answers, score.variant, to_right=True)
+            lost, lost_count = find_flips(base[score.split], row.answers, score.variant, to_right=False)
             changed.append(Flips(score.variant, score.split, gained, gained_count, lost, lost_count))
     # the questions of all folds are those of train
     asked = {row.score.split: "train" if row.score.split == "folds" else row.score.split for row in mine}
-    chance = {split: guessing(results / "data" / f"{file}.jsonl") for split, file in asked.items()}
+    chance = {split: chance_accuracy(results / "data" / f"{file}.jsonl") for split, file in asked.items()}
     return Model(
         name=name,
-        summary=summary(rows, name, limits, chance),
+        summary=summarize_model(rows, name, limits, chance),
         sizes=sizes,
         retries=retries,
         retries_svg=retries_figure(retries, order, f"retries{number}") if retries else None,
@@ -215,20 +211,9 @@ def _first_answers(folder: Path, asked: str) -> dict[Key, AnswerRow]:
 
 
 def render(
-    rows: Sequence[Row],
-    config: dict[str, Any],
-    strategies: Sequence[str],
-    results: Path,
-    locks: Iterable[Path],
-    summaries: Sequence[Path] | None = None,
-    benchmarks: Sequence[Path] | None = None,
+    rows: Sequence[Row], config: dict[str, Any], strategies: Sequence[str], results: Path, locks: Iterable[Path]
 ) -> str:
-    """The report as one HTML page.
-
-    Args:
-        summaries: of the answers and retries that it shows; None for all of these models.
-        benchmarks: of the jobs that it shows; None for all.
-    """
+    """The report as one HTML page."""
     import yaml
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -237,9 +222,7 @@ def render(
     names = list(dict.fromkeys(row.score.model for row in rows))
     made = {strategy: source_of(config, strategy) for strategy in strategies}
     dataset = config.get("dataset") or {}
-    if summaries is None:
-        summaries = provenance.all_summaries(results, names)
-    jobs = provenance.jobs(results / "benchmarks", benchmarks)
+    jobs = provenance.jobs(results / "benchmarks")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
@@ -254,7 +237,6 @@ def render(
         percent=percent,
         p_value=p_value,
         duration=duration,
-        counted=counted,
     )
     page = environment.get_template(TEMPLATE.name).render(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -265,11 +247,11 @@ def render(
         columns=COLUMNS,
         outcomes=OUTCOMES,
         shown=SHOWN,
-        held_out=held_out(rows, dataset.get("folds"), read_leaks(results / "data" / "leaks.csv")),
+        held_out=describe_held_out(rows, dataset.get("folds"), read_leaks(results / "data" / "leaks.csv")),
         facts=[
             *provenance.facts(REPOSITORY),
             *provenance.base_models(results, names),
-            *provenance.templates(summaries),
+            *provenance.templates(results, names),
         ],
         seeds=list(provenance.seeds(config)),
         locks=[lock for lock in provenance.locks(locks) if lock.pins],

@@ -109,7 +109,7 @@ def is_held_out(variant: str, split: str) -> bool:
     Training sets are made from `train`, without the problems that are also in test. Each question of split `folds` is
     answered by a model trained without its fold. A single fold is left out by the strategies named after it.
     """
-    made = Variant.parse(variant).made
+    made = Variant.parse(variant).strategy
     if made == BASE or split in ("test", "folds"):
         return True
     return split.startswith("fold") and made.endswith(f".{split}")

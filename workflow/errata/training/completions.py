@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from errata.core.errors import UserError
-from errata.data.held_out import left_out
-from errata.data.parts import questions
+from errata.data.held_out import held_out_ids
+from errata.data.parts import read_questions
 from errata.data.records import Key, Question
 from errata.data.rows import AnswerRow, AttemptRow, read_answers, read_retries
 from errata.reading.answers import read_answer
@@ -72,9 +72,9 @@ class Completions:
         return cls(
             answers,
             retries,
-            {problem.key(question): question for problem, question in questions(data)},
+            {problem.key(question): question for problem, question in read_questions(data)},
             {row.key: FirstAnswer(line, row) for line, row in enumerate(read_answers(answers), 1)},
-            left_out(data, held_out),
+            held_out_ids(data, held_out),
         )
 
     def retried_questions(self, *, with_wrong: bool) -> Iterator[RetriedQuestion]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from errata.config.strategies import METHODS
+from errata.config.methods import METHODS
 from errata.core.errors import UserError
 from errata.core.files import write_json
 from errata.data.held_out import add_held_out_arguments

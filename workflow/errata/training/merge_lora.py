@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from errata.config.trainer_keys import read_settings
+from errata.config.trainer_keys import read_options
 from errata.core.errors import Faults, UserError
 from errata.core.files import atomic_folder, write_text
 from errata.core.patches import keep_deepspeed_off_gpus
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.adapter,
         arguments.output,
         template=arguments.template,
-        settings=read_settings(arguments.settings),
+        settings=read_options(arguments.settings),
         trust_remote_code=arguments.trust_remote_code,
     )
 

@@ -37,7 +37,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from errata.config.trainer_keys import STRATEGIES, check_settings, read_settings
+from errata.config.trainer_keys import STRATEGIES, check_options, read_options
 from errata.core import gpus
 from errata.core.errors import UserError
 from errata.core.processes import running
@@ -75,10 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    settings = read_settings(arguments.settings)
-    check_settings(settings, arguments.strategy)
+    settings = read_options(arguments.settings)
+    check_options(settings, arguments.strategy)
     texts = read_texts(arguments.dataset)
-    with gpus.reserved(arguments.processes) as visible:
+    with gpus.reserve(arguments.processes) as visible:
         os.environ.update(visible)
         run_on_gpus(arguments, settings, texts)
 
@@ -211,8 +211,8 @@ def start_trainer(folder: WorkFolder, launch: Launch, lock: int) -> "Iterator[su
         # Slurm sends SIGTERM to every process: torchrun must live on while its workers save a checkpoint
         ignored=[signal.SIGTERM] if launch.world.needs_launcher else [],
         # srun must end by SIGTERM, so that it ends the processes of the other nodes
-        orphaned=signal.SIGKILL if launch.world.nodes == 1 else signal.SIGTERM,
-        kept=[lock],
+        parent_death_signal=signal.SIGKILL if launch.world.nodes == 1 else signal.SIGTERM,
+        pass_fds=[lock],
     ) as process:
         yield process
 

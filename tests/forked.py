@@ -1,0 +1,38 @@
+"""Snakemake without its start: a process that has imported it is forked for every call, which saves 1.5 s of CPU."""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+# what a dry run imports, none of it ours
+_CONTEXT.set_forkserver_preload(["snakemake.cli", "snakemake.api", "snakemake_executor_plugin_slurm"])
+
+
+def snakemake(folder: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run `python -m snakemake` in a folder; give its exit status and everything that it printed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "output"
+        process = _CONTEXT.Process(target=_run, args=(folder, output, list(arguments), dict(environment)))
+        process.start()
+        process.join()
+        assert process.exitcode is not None
+        return process.exitcode, output.read_text(encoding="utf-8")
+
+
+def _run(folder: Path, output: Path, arguments: list[str], environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    file = os.open(output, os.O_WRONLY | os.O_CREAT)
+    for number in (1, 2):
+        os.dup2(file, number)
+    # without the folders of this test session, as in a process of its own
+    sys.path[:] = ["", *(path for path in sys.path if "-packages" in path or path.startswith(sys.base_prefix))]
+    sys.argv = ["snakemake", *arguments]
+    from snakemake.cli import main
+
+    main()
