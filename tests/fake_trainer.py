@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.training import train
-from errata.training.train import Launch
+from errata.training.launch import Launch
 from errata.training.trainer_checkpoints import find_checkpoints
 from errata.training.work_folder import WorkFolder
 

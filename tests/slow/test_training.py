@@ -15,7 +15,7 @@ from steps import wait_for
 from errata.core.processes import descendants
 from errata.training import distributed, llamafactory, train
 from errata.training.distributed import World
-from errata.training.train import Launch
+from errata.training.launch import Launch
 from helpers import REPOSITORY
 
 pytestmark = pytest.mark.slow

@@ -38,7 +38,7 @@ def test_one_process_for_each_gpu_of_all_nodes() -> None:
         distributed.world({}, 4, 2)
 
 
-def test_a_process_alone_needs_no_launcher_unless_it_sees_more_gpus_than_it_uses() -> None:
+def test_a_single_process_needs_a_launcher_only_if_it_sees_several_gpus() -> None:
     assert distributed.command(World(), {})[1:] == ["-m", "errata.training.trainer_process", "train.yaml"]
     assert not distributed.environment("zero3", World(), on_cpu=False)
     assert distributed.settings("zero3", {}, World(), on_cpu=True) == {}
@@ -87,7 +87,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_first_node_by_its_name_else_by_the_address_that_slurm_has(
+def test_the_first_node_is_found_by_its_name_else_by_its_address_in_slurm(
     scontrol: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {"127.0.0.2", "gpu7"}
@@ -118,7 +118,7 @@ def test_settings_of_each_strategy() -> None:
         batch = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
         assert {zero[key] for key in (*batch, "gradient_clipping")} == {"auto"}
         assert zero["bf16"]["enabled"] == zero["fp16"]["enabled"] == "auto"
-    # without it every checkpoint would lack the adapter
+    # without this key no checkpoint would contain the adapter
     assert zero["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
     assert distributed.settings("fsdp", {}, World(per_node=8), on_cpu=False)["fsdp"] == "full_shard auto_wrap"
     assert distributed.settings("zero3", {"deepspeed": {"a": 1}}, World(per_node=8), on_cpu=False) == {}
@@ -181,7 +181,7 @@ def test_the_first_worker_to_fail_gives_the_reason(tmp_path: Path) -> None:
         ("zero3", 4, "float32", False),
     ],
 )
-def test_a_base_that_fsdp_would_fail_on_is_refused_before_it_is_loaded(
+def test_a_base_that_fsdp_cannot_shard_is_refused_before_it_is_loaded(
     strategy: str, bits: int | None, dtype: str, refused: bool
 ) -> None:
     configuration = {"bf16": True, "quantization_bit": bits}

@@ -18,7 +18,7 @@ from helpers import REPOSITORY
 CPU = {"use_cpu": True}
 
 
-def configured(
+def make_configuration(
     settings: dict[str, Any], rows: int = 100, hardware: dict[str, Any] | None = None, stage: str = "sft"
 ) -> dict[str, Any]:
     return llamafactory.configure(
@@ -35,7 +35,7 @@ def configured(
 
 
 def test_qlora_by_default() -> None:
-    configuration = configured({})
+    configuration = make_configuration({})
     assert configuration["quantization_bit"] == 4
     assert configuration["quantization_method"] == "bnb"
     assert configuration["double_quantization"] is True
@@ -45,28 +45,28 @@ def test_qlora_by_default() -> None:
 
 
 def test_null_bits_mean_plain_lora() -> None:
-    assert not [key for key in configured({"quantization_bit": None}) if "quant" in key]
+    assert not [key for key in make_configuration({"quantization_bit": None}) if "quant" in key]
 
 
 def test_settings_win_and_one_number_format_stays() -> None:
-    configuration = configured({"lora_rank": 8, "fp16": True}, hardware={"bf16": True})
+    configuration = make_configuration({"lora_rank": 8, "fp16": True}, hardware={"bf16": True})
     assert configuration["lora_rank"] == 8
     assert configuration["fp16"] is True
     assert "bf16" not in configuration
 
 
-def test_preferences_have_defaults_of_their_own_that_the_user_may_change() -> None:
-    configuration = configured({"pref_beta": 0.3}, stage="dpo")
+def test_preferences_have_their_own_defaults_which_the_user_may_change() -> None:
+    configuration = make_configuration({"pref_beta": 0.3}, stage="dpo")
     assert (configuration["stage"], configuration["pref_beta"], configuration["pref_loss"]) == ("dpo", 0.3, "sigmoid")
     assert configuration["quantization_bit"] == 4
-    assert not [key for key in configured({}) if "pref" in key]
+    assert not [key for key in make_configuration({}) if "pref" in key]
     with pytest.raises(Faults, match="ref_model: what a training starts from is its reference"):
         trainer_keys.check_settings({"ref_model": "other"})
 
 
 def test_tiny_training_set_is_not_validated_on() -> None:
-    assert not [key for key in configured({"do_eval": True}, rows=5) if "eval" in key or key == "val_size"]
-    assert configured({"val_size": 0.1}, rows=10)["val_size"] == 0.1
+    assert not [key for key in make_configuration({"do_eval": True}, rows=5) if "eval" in key or key == "val_size"]
+    assert make_configuration({"val_size": 0.1}, rows=10)["val_size"] == 0.1
 
 
 @given(st.integers(1, 5000), st.one_of(st.none(), st.integers(1, 6000)), st.floats(0, 0.99))
@@ -85,7 +85,7 @@ def test_validation_by_number() -> None:
     assert llamafactory.validation_size(100, 3, 3) == 0
 
 
-def test_keys_that_would_not_do_what_they_say_are_refused_at_once() -> None:
+def test_all_keys_and_values_that_cannot_be_used_are_refused_at_once() -> None:
     settings = {
         "quantization_method": "bitsandbytes",
         "quantization_bit": 3,
@@ -109,12 +109,12 @@ def test_settings_are_an_object(text: str) -> None:
 
 
 def test_configuration_survives_yaml() -> None:
-    configuration = configured({"learning_rate": 5e-5, "run_name": "因此: #1"})
+    configuration = make_configuration({"learning_rate": 5e-5, "run_name": "因此: #1"})
     assert yaml.safe_load(llamafactory.to_yaml(configuration)) == configuration
-    assert "5.0e-05" in llamafactory.to_yaml(configuration), "YAML 1.1 takes 5e-05 for text"
+    assert "5.0e-05" in llamafactory.to_yaml(configuration), "YAML 1.1 reads 5e-05 as text"
 
 
-def test_trainer_is_offline_with_caches_of_its_own(tmp_path: Path) -> None:
+def test_the_trainer_is_offline_and_has_its_own_caches(tmp_path: Path) -> None:
     variables = llamafactory.offline({"PATH": "/bin", "PYTHONPATH": "/p"}, tmp_path)
     assert variables["HF_HUB_OFFLINE"] == variables["HF_DATASETS_OFFLINE"] == variables["TRANSFORMERS_OFFLINE"] == "1"
     assert variables["HF_DATASETS_CACHE"].startswith(str(tmp_path))
@@ -125,7 +125,7 @@ def test_trainer_is_offline_with_caches_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [("[]", "no rows"), ("{}", "not a JSON array"), ("[1]", "not a JSON")])
-def test_training_set_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_no_training_set_is_refused(tmp_path: Path, text: str, message: str) -> None:
     dataset = tmp_path / "self.json"
     dataset.write_text(text)
     with pytest.raises(UserError, match=message):
@@ -134,10 +134,10 @@ def test_training_set_that_cannot_be_used(tmp_path: Path, text: str, message: st
 
 @pytest.mark.parametrize(("job", "processes", "each"), [("128", 8, 16), ("2", 1, 2), ("2", 0, 2), ("4", 8, 1)])
 def test_the_processes_of_a_training_share_its_threads(job: str, processes: int, each: int) -> None:
-    """What Snakemake tells other libraries too, or two processes on two cores would have four threads."""
-    told = llamafactory.thread_variables({"OMP_NUM_THREADS": job, "MKL_NUM_THREADS": job, "HOME": "/"}, processes)
-    assert told == {"OMP_NUM_THREADS": str(each), "MKL_NUM_THREADS": str(each)}
+    """Every variable that Snakemake sets is changed: else two processes on two cores would have four threads."""
+    variables = llamafactory.thread_variables({"OMP_NUM_THREADS": job, "MKL_NUM_THREADS": job, "HOME": "/"}, processes)
+    assert variables == {"OMP_NUM_THREADS": str(each), "MKL_NUM_THREADS": str(each)}
 
 
-def test_threads_are_counted_where_nobody_says_how_many() -> None:
+def test_without_a_number_of_threads_the_usable_cores_are_counted() -> None:
     assert llamafactory.thread_variables({}, 1) == {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))}

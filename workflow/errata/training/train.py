@@ -2,22 +2,23 @@
 
 A training can take several runs of this step, in several jobs. Its life:
 
-    prepare the work folder ─> run the trainer ─> finish: check the result, write the adapter, remove the work folder
-         ^                          │
-         │                          ├─ SIGTERM or SIGINT ── save a checkpoint ── exit ─────────────────────┐
-         │                          ├─ end of the job's time ── save a checkpoint ── Slurm requeues the job ┤
-         │                          ├─ the trainer fails ── exit with the end of its log ───────────────────┤
-         │                          └─ the step is killed ──────────────────────────────────────────────────┤
-         │                                                                                                  │
-         └──────────────────────── the next run goes on from the newest complete checkpoint ────────────────┘
+    prepare the work folder ──> run the trainer ──> finish: check and write the adapter, remove the work folder
+            ^                         │
+            │                         ├─ SIGTERM or SIGINT: save a checkpoint, exit ──────────────────────┐
+            │                         ├─ end of the job's time: save a checkpoint, Slurm requeues the job ┤
+            │                         ├─ the trainer fails: exit with the end of its output ──────────────┤
+            │                         └─ the step is killed ──────────────────────────────────────────────┤
+            │                                                                                             │
+            └────────────────── the next run goes on from the newest complete checkpoint <────────────────┘
 
-Parts of it, in the order in which they act:
+The modules, in the order in which they act:
 
-- job_time: the end of the Slurm job's time.
 - distributed: the trainer's processes on GPUs and nodes, and the command that starts them.
 - llamafactory: the trainer's configuration and environment variables.
+- job_time: the end of the Slurm job's time.
 - work_folder: locks the folder, keeps or removes what an earlier run left (trainer_checkpoints, trainer_log).
 - runs: the history of the runs, and how long they took.
+- launch: starts the trainer.
 - trainer_process: LLaMA-Factory in its own process, which seals checkpoints and stops on request.
 - supervise: waits for the trainer, shows its progress, requests the stop.
 - next_job: has Slurm run the job again.
@@ -29,32 +30,26 @@ The step and the trainer's processes communicate through files in the work folde
 import argparse
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from errata.config.trainer_keys import STRATEGIES, check_options, read_options
 from errata.core import gpus
 from errata.core.errors import UserError
-from errata.core.processes import running
 from errata.models.checkpoints import weights_dtype
 from errata.training import distributed
 from errata.training.adapter import check_result, write_adapter
 from errata.training.alpaca import read_texts
-from errata.training.distributed import World, failure_excerpt
-from errata.training.job_time import Deadline, job_deadline
-from errata.training.llamafactory import configure, count_longer, hardware_settings, offline, thread_variables
+from errata.training.job_time import job_deadline
+from errata.training.launch import CONTINUATIONS, GRACE, Launch
+from errata.training.llamafactory import configure, count_longer, hardware_settings
 from errata.training.messages import say
 from errata.training.next_job import continue_in_next_job
 from errata.training.runs import RunEnd, RunHistory
 from errata.training.supervise import supervise
 from errata.training.work_folder import Stop, WorkFolder
-
-GRACE, CONTINUATIONS = 25.0, 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,27 +117,6 @@ def run_on_gpus(arguments: argparse.Namespace, settings: Mapping[str, Any], text
     train(configuration, arguments.base, arguments.dataset, arguments.work, arguments.output, launch)
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How the trainer is started, and when it must stop.
-
-    Attributes:
-        command: is run in the work folder.
-        world: the processes that the command starts.
-        environment: variables in addition to those of llamafactory.
-        grace: seconds for a checkpoint after SIGTERM.
-        deadline: the end of the job's time.
-        continuations: how often a training may go on in a next job.
-    """
-
-    command: Sequence[str]
-    world: World = field(default_factory=World)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    grace: float = GRACE
-    deadline: Deadline | None = None
-    continuations: int = CONTINUATIONS
-
-
 def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, output: Path, launch: Launch) -> None:
     """Train until the adapter is finished, or until the training must stop.
 
@@ -167,7 +141,7 @@ def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, 
         history = RunHistory(folder.runs)  # empty if `prepare` cleared the folder for another training
         history.begin(start)
         say(f"LLaMA-Factory is starting; its output goes to {folder.terminal_log}")
-        with start_trainer(folder, launch, lock) as process:
+        with launch.start(folder, lock) as process:
             request = supervise(process, folder, grace=launch.grace, deadline=launch.deadline)
         stop, end = folder.find_stop(), folder.newest_step()
         if stop or (request.why and process.returncode != 0):
@@ -181,40 +155,12 @@ def train(configuration: dict[str, Any], base: Path, dataset: Path, work: Path, 
             history.end(end, RunEnd.FAILED, folder.training_time(start))
             raise UserError(
                 f"LLaMA-Factory failed with status {process.returncode}. "
-                f"The end of {folder.terminal_log}:\n{failure_excerpt(folder.terminal_log)}"
+                f"The end of {folder.terminal_log}:\n{distributed.failure_excerpt(folder.terminal_log)}"
             )
         history.end(end, RunEnd.FINISHED, folder.training_time(start, finished=True))
         check_result(configuration, folder)
         write_adapter(folder, base, output)
         folder.delete()
-
-
-@contextmanager
-def start_trainer(folder: WorkFolder, launch: Launch, lock: int) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run the trainer while the block lasts; at its end the trainer is killed if it still runs.
-
-    Args:
-        lock: file descriptor of the folder's lock, which the trainer inherits.
-    """
-    environment = {
-        **offline(os.environ, folder.path),
-        **thread_variables(os.environ, launch.world.per_node),
-        **launch.environment,
-    }
-    with running(
-        launch.command,
-        folder.terminal_log,
-        cwd=folder.path,
-        environment=environment,
-        # short: `supervise` has already waited
-        patience=1.0,
-        # Slurm sends SIGTERM to every process: torchrun must live on while its workers save a checkpoint
-        ignored=[signal.SIGTERM] if launch.world.needs_launcher else [],
-        # srun must end by SIGTERM, so that it ends the processes of the other nodes
-        parent_death_signal=signal.SIGKILL if launch.world.nodes == 1 else signal.SIGTERM,
-        pass_fds=[lock],
-    ) as process:
-        yield process
 
 
 def stop_message(step: int, stop: Stop | None, work: Path) -> str:
