@@ -1,7 +1,8 @@
 """Benchmark 1: every question once. Errata's step answer against other clients, on one scripted server.
 
-`python benchmarks/base_pass.py` prints the tables. The request phase is the same for all, and the server's: from the
-arrival of the first request to the last answer. The whole command is what a user waits for, imports and files included.
+`python benchmarks/base_pass.py` prints the tables. The server measures the request phase, which is the same for all
+clients: from the arrival of the first request to the last answer. A user waits for the whole command, with its imports
+and files.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from measure import (
 from errata.asking import prompts
 from errata.data.records import Problem
 
-# its own way to declare a task, over the very prompts that Errata sends
+# lm-evaluation-harness's way to declare a task, with the same prompts as Errata's
 _LM_EVAL_TASK = """\
 task: scripted
 dataset_path: json
@@ -54,7 +55,7 @@ Run = tuple[Cost, dict[str, float]]
 
 
 def clients(server: Scripted, data: Path, folder: Path, concurrency: int) -> dict[str, Callable[[int], Run]]:
-    """Every client by name; each takes the number of the round and gives its cost and the server's metrics."""
+    """Every client by name; each takes the number of the round and returns its cost and the server's metrics."""
     prompt_file = folder / "prompts.jsonl"
     write_prompts(data, prompt_file)
     (folder / "task.yaml").write_text(_LM_EVAL_TASK.format(prompts=prompt_file))
@@ -148,7 +149,7 @@ def compare(folder: Path, number: int, concurrency: int, delay: float, rounds: i
 
 
 def near_ideal(folder: Path, number: int, concurrency: int, delay: float, rounds: int) -> str:
-    """Errata alone with slow replies and many at once: how far its request phase is above the ideal one."""
+    """Errata alone, with slow replies and many at once: by how much its request phase exceeds the ideal one."""
     data = questions.write(folder / "many.jsonl", number)
     ideal = math.ceil(number / concurrency) * delay
     rows = []
@@ -168,7 +169,7 @@ def near_ideal(folder: Path, number: int, concurrency: int, delay: float, rounds
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=[], help="clients whose name holds one of these")
+    parser.add_argument("--only", nargs="*", default=[], help="only clients whose name contains one of these")
     parser.add_argument("--slow-rounds", type=int, default=1, help="rounds of the second table; 0 leaves it out")
     arguments = parser.parse_args()
     print(f"{machine('lm_eval', 'inspect_ai', 'openai', 'aiohttp')}\n", flush=True)

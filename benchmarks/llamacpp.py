@@ -1,9 +1,9 @@
-"""Benchmark 4: what Errata leaves of a real server's throughput. llama.cpp, asked by step answer and by a bare loop.
+"""Benchmark 4: the throughput of a real server, llama.cpp, asked by step answer and by a bare loop.
 
-The bare aiohttp loop keeps as many requests under way and asks the same questions: in the file's order, the plain
-saturating load, and in rounds, first questions of as many problems as there are slots, then the second ones, and so on,
-which finds each problem in the server's prefix cache as Errata's own order does. The server is started anew for every
-run, so that no run finds another's prompts in its cache.
+The bare aiohttp loop keeps as many requests in flight and asks the same questions in two orders. The order of the file
+is the plain saturating load. The other order is in rounds: the first questions of as many problems as there are slots,
+then the second ones, and so on. Like Errata's own order, it finds each problem in the server's prefix cache. Every run
+starts a new server, so that no run finds the prompts of another in the cache.
 """
 
 import argparse
@@ -31,12 +31,12 @@ Run = tuple[float, int, float, float]
 
 @contextmanager
 def llamacpp(weights: Path, parallel: int, log: Path) -> Iterator[str]:
-    """llama.cpp's server, as Errata starts it, ready for requests; its address."""
+    """Start llama.cpp's server as Errata does, wait until it is ready, and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = {"model": str(weights), "alias": MODEL, "port": port, "parallel": parallel, "context": 1024}
-    # as errata.inference.server does: threads that spin while they wait for each other slow a busy machine down
+    # as in errata.inference.server: threads that spin while they wait for each other slow down a busy machine
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "OMP_WAIT_POLICY": "passive"}
     environment["ERRATA_API_KEY"] = os.environ["OPENAI_API_KEY"]
     with log.open("wb") as output:
@@ -62,7 +62,7 @@ def _healthy(url: str) -> bool:
 
 
 def prompt_tokens(url: str) -> float:
-    """Prompt tokens that the server had to process, those from its cache left out, by its own metrics."""
+    """Prompt tokens that the server processed, without those from its cache, by its own metrics."""
     request = urllib.request.Request(
         f"{url}/metrics", headers={"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
     )
@@ -72,7 +72,7 @@ def prompt_tokens(url: str) -> float:
 
 
 def _in_rounds(prompts: Path, path: Path, slots: int) -> Path:
-    """The prompts in another order, see above."""
+    """Write the prompts in rounds, see the top of this file."""
     rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
     place = {problem: number // slots for number, problem in enumerate(dict.fromkeys(row["problem"] for row in rows))}
     rows.sort(key=lambda row: (place[row["problem"]], row["question"]))
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     if not arguments.weights.exists():
-        sys.exit(f"{arguments.weights} is not there: give --weights FILE.gguf, or make it with `make demo`")
+        sys.exit(f"{arguments.weights} is missing: give --weights FILE.gguf, or make it with `make demo`")
     os.environ["OPENAI_API_KEY"] = secrets.token_urlsafe(16)
     print(f"{machine('aiohttp')}\n", flush=True)
     sampling = ["--concurrency", str(arguments.concurrency), "--max-tokens", str(arguments.max_tokens)]

@@ -11,7 +11,7 @@ CHARACTERS = 248  # of the original's completions on average
 
 
 def passes(folder: Path, numbers: list[int]) -> str:
-    """Step answer over more and more questions, and once more when all of them are in the journal."""
+    """Step answer over more and more questions, and again when all completions are in the journal."""
     rows = []
     with scripted("--delay", 0.05, "--tokens", 80, 80) as server:
         for number in numbers:
@@ -22,7 +22,7 @@ def passes(folder: Path, numbers: list[int]) -> str:
             assert metrics["answered"] == number, f"{metrics['answered']} of {number} questions were answered"
             size = (folder / str(number) / "answer.journal.jsonl").stat().st_size
             again, _ = errata("answer", data, folder / str(number), server.base_url, *_flags())
-            assert server.reset()["requests"] == 0, "a completion that was in the journal was asked for again"
+            assert server.reset()["requests"] == 0, "a completion of the journal was requested again"
             rows.append(
                 (
                     f"{number:,}",
@@ -44,7 +44,7 @@ def _flags() -> list[str]:
 
 
 def journals(folder: Path, number: int) -> str:
-    """Opening a journal, for completions of usual length and ten times longer; an empty one shows what Python takes."""
+    """Opening a journal, with usual and with ten times longer completions; an empty one shows what Python takes."""
     rows = []
     for label, lines, characters in (
         ("empty", 0, CHARACTERS),
@@ -62,7 +62,7 @@ def journals(folder: Path, number: int) -> str:
 
 
 def _multiply(path: Path, number: int) -> None:
-    """Write the journal's only completion so many times, each under a digest of its own."""
+    """Repeat the journal's only completion so many times, each with another digest."""
     lines = path.read_bytes().splitlines(keepends=True)
     line = next(line for line in lines if line.startswith(b'{"digest"'))
     digest = line.split(b'"')[3]
@@ -84,7 +84,7 @@ def _open(path: Path, *flags: str) -> tuple[Cost, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, nargs="*", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--completions", type=int, default=1_000_000, help="of the journal; 0 leaves it out")
+    parser.add_argument("--completions", type=int, default=1_000_000, help="in the journal; 0 skips this table")
     arguments = parser.parse_args()
     print(f"{machine()}\n", flush=True)
     with scratch() as folder:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the scripted server, whole commands with their cost, rounds, tables, the machine.
+"""Shared by the benchmarks: the scripted server, whole commands with their cost, rounds, tables, the machine.
 
 This process stays small on purpose: on Linux a child's peak memory starts from that of the process that forked it.
 """
@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-# the Python of the rules that ask a model; the one that runs the benchmark has only what the peers need
+# the Python of the rules that ask a model; the Python that runs the benchmarks has only the peers' packages
 ERRATA = os.environ.get("ERRATA_PYTHON", str(ROOT / ".envs" / "serve-cpu" / "bin" / "python"))
 PEERS = Path(sys.executable).parent
 MODEL = "scripted"
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command cost: seconds of wall and of CPU, and the peak memory of its largest process in MiB."""
+    """The cost of a command: seconds of wall and CPU time, and the peak memory of its largest process in MiB."""
 
     wall: float
     cpu: float
@@ -67,7 +67,7 @@ def command(arguments: Sequence[str | Path], log: Path, environment: Mapping[str
 def errata(
     step: str, data: Path, folder: Path, base_url: str, *flags: str | int | float | Path, model: str = MODEL
 ) -> tuple[Cost, dict[str, Any]]:
-    """Run a step of Errata as its rule does; its cost and its summary. Outputs are {folder}/{step}.jsonl and others."""
+    """Run a step of Errata as its rule does; return its cost and summary. Its rows are in {folder}/{step}.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
     arguments: list[str | Path] = [ERRATA, "-m", "errata", step, "--engine", "endpoint", "--model", model]
     arguments += ["--base-url", base_url, "--data", data, "--output", folder / f"{step}.jsonl"]
@@ -89,7 +89,7 @@ class Scripted:
         return f"{self.url}/v1"
 
     def reset(self) -> dict[str, Any]:
-        """What was asked and spent since the last reset, see `scripted.Metrics`."""
+        """The requests and tokens since the last reset, see `scripted.Metrics`."""
         with urllib.request.urlopen(f"{self.url}/reset", timeout=30) as reply:
             metrics: dict[str, Any] = json.load(reply)
             return metrics
@@ -97,7 +97,7 @@ class Scripted:
 
 @contextmanager
 def scripted(*flags: str | int | float) -> Iterator[Scripted]:
-    """The scripted server in a process of its own while the block lasts."""
+    """Run the scripted server in a process of its own until the block ends."""
     arguments = [sys.executable, str(HERE / "scripted.py"), *map(str, flags)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -109,7 +109,7 @@ def scripted(*flags: str | int | float) -> Iterator[Scripted]:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder that is gone afterwards; KEEP=1 keeps it. As many open files are allowed as the system lets us."""
+    """A temporary folder; KEEP=1 keeps it. The limit of open files is raised as far as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     folder = Path(tempfile.mkdtemp(prefix="errata-bench-"))
@@ -123,7 +123,7 @@ def scratch() -> Iterator[Path]:
 
 
 def alternate(clients: Mapping[str, Callable[[int], Result]], rounds: int) -> dict[str, list[Result]]:
-    """A B C A B C ...: every client once a round, so that a slow minute of the machine meets all of them."""
+    """A B C A B C ...: every client once a round, so that a slow minute of the machine affects all of them."""
     results: dict[str, list[Result]] = {name: [] for name in clients}
     for number in range(rounds):
         for name, client in clients.items():
@@ -143,7 +143,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def machine(*packages: str) -> str:
-    """One line: processor, cores, load when asked, Python and versions of packages of this environment."""
+    """One line: processor, cores, Python, versions of packages of this environment, and the load at this moment."""
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     name = next((line.partition(":")[2].strip() for line in cpu.splitlines() if line.startswith("model name")), "?")
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -3,9 +3,9 @@
 They look like the contest's: three questions a problem, two to five options, prompts of 500 to 900 characters. Each
 question carries the right letter and the chance that an attempt gives it, "[B 0.9731]": the scripted server reads it.
 
-The chances are drawn from Beta(0.51, 0.083): its mean is the contest's first-pass accuracy of a 70B model, 86 %, and it
-is the one of that mean by which 65 % of the first-wrong questions become right within six further attempts, as they did
-there. Most questions are nearly certain, and a few are nearly hopeless.
+The chances are drawn from Beta(0.51, 0.083). Its mean is the first-pass accuracy of a 70B model in the contest, 86 %.
+Among the distributions with that mean, it is the one by which 65 % of the first-wrong questions become right within six
+further attempts, as in the contest. Most questions are nearly certain, and a few are nearly hopeless.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _RELATIONS = (
 
 
 def records(number: int, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """Records of results/data/{split}.jsonl that hold `number` questions in all."""
+    """Records as in results/data/{split}.jsonl, with `number` questions in all."""
     draw = random.Random(seed)
     for start in range(0, number, PER_PROBLEM):
         people = draw.sample(_NAMES, draw.randint(4, 7))
@@ -58,7 +58,7 @@ def _question(draw: random.Random, people: list[str], index: int) -> dict[str, A
 
 
 def write(path: Path, number: int, seed: int = 1) -> Path:
-    """Write the data file; one record is held at a time."""
+    """Write the data file; one record is in memory at a time."""
     with path.open("w", encoding="utf-8") as file:
         for record in records(number, seed):
             file.write(json.dumps(record) + "\n")

@@ -1,14 +1,14 @@
 """A fast OpenAI-compatible server that answers by a script: `python benchmarks/scripted.py --delay 0.2`.
 
-It stands in for a model where the client is what is measured. One asyncio process, no framework, so that it takes as
-little of the machine's cores as it can. Whether an answer is right is decided by the prompt, the sampling and the
-chance that stands in the prompt as "[B 0.35]": the right letter and how likely an attempt is to give it. The same
-request is always answered the same way; at temperature 0 the seed plays no part.
+It stands in for a model when the client is measured. It is one asyncio process without a framework, so that it takes
+little of the machine's cores. Whether an answer is right depends on the prompt, on the sampling, and on the chance in
+the prompt, e.g. "[B 0.35]": the right letter, and the probability that an attempt gives it. The same request always
+gets the same answer; at temperature 0 the seed does not matter.
 
-With `--slots N` it has a capacity: N completions at once, each of them `--token-seconds` a token, the others wait. A
-request whose connection is closed stops costing at once, as with vLLM and llama.cpp. `GET /metrics` gives what was
-spent, `GET /reset` gives it too and starts counting anew. Requests without a chance in their prompt (a client that
-asks whether the server is ready) are answered at once and not counted.
+With `--slots N` it has a capacity: N completions at once, each of them `--token-seconds` a token; the others wait. A
+request whose connection is closed costs nothing from then on, as with vLLM and llama.cpp. `GET /metrics` returns the
+requests and tokens so far; `GET /reset` returns them too and sets them to zero. Requests without a chance in their
+prompt (readiness checks of clients) are answered at once and not counted.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 @dataclass
 class Metrics:
-    """What was asked and spent since the last reset; tokens of cancelled requests count as far as they were made."""
+    """Requests and tokens since the last reset; of a cancelled request, the tokens until then."""
 
     requests: int = 0
     answered: int = 0
@@ -34,14 +34,14 @@ class Metrics:
     generated_tokens: float = 0.0
     connections: int = 0
     most_at_once: int = 0
-    # from the arrival of the first request to the last answer: the request phase of whatever client
+    # arrival of the first request and time of the last answer: the request phase of any client
     first: float = 0.0
     last: float = 0.0
 
 
 @dataclass
 class Model:
-    """What is served."""
+    """The model that is served, and its slots."""
 
     delay: float
     slots: int
@@ -77,7 +77,7 @@ class Model:
 
 
 class Completion:
-    """One request under way: the text is known from the start, the time it takes is what is simulated."""
+    """One request in flight. Its text is known from the start; only the time is simulated."""
 
     def __init__(self, model: Model, connection: "Connection", body: bytes) -> None:
         self._model, self._connection = model, connection
@@ -92,7 +92,7 @@ class Completion:
         self._tokens = min(wanted, limit)
         question = _CHANCE.search(prompt)
         letter = question[1] if question and chance.random() < float(question[2]) else _wrong(question)
-        # a word is a token; what a limit cut off says nothing
+        # a word is a token; a completion that the limit cut off has no answer
         answer = f"The answer is {letter}" if wanted <= limit else ""
         self._reply = {
             "id": "scripted",
@@ -123,7 +123,7 @@ class Completion:
         self._timer = loop.call_later(self._model.delay + self._tokens * self._model.token_seconds, self._finish)
 
     def cancel(self) -> None:
-        """The client has gone: a request that waited has cost nothing, one that ran the tokens made so far."""
+        """The client has left: a waiting request has cost nothing, a running one the tokens so far."""
         self.closed = True
         self._model.metrics.cancelled += 1
         if self._timer is None:
@@ -147,12 +147,12 @@ class Completion:
 
 
 def _wrong(question: re.Match[str] | None) -> str:
-    """A letter that is an option of every question that has two, and is not the right one."""
+    """A wrong letter that is an option of every question with two options."""
     return "B" if question and question[1] == "A" else "A"
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1 with keep-alive, one request at a time, as far as the clients that are compared need it."""
+    """HTTP/1.1 with keep-alive, one request at a time: as much as the compared clients need."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(model: Model, port: int) -> None:
-    """Listen on the loopback; the port is printed, then it runs until it is stopped."""
+    """Listen on the loopback address, print the port, and run until stopped."""
     server = await asyncio.get_running_loop().create_server(lambda: Connection(model), "127.0.0.1", port, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

@@ -1,8 +1,8 @@
 """Benchmark 3: tokens per solved question. Errata's step retry against sampling a fixed n for every wrong question.
 
-The server has a fixed number of slots and takes its time for every token. All clients send the same requests (see
-wrong.py) and are given the same answers, so with at most n attempts Errata solves exactly the questions that n samples
-solve: the comparison is at equal solved questions, and checked to be. Tokens are the server's own count, those of
+The server has a fixed number of slots and needs some time for every token. All clients send the same requests (see
+wrong.py) and get the same answers, so with at most n attempts Errata solves exactly the questions that n samples solve.
+Tokens are therefore compared at equal solved questions, which is checked. Tokens are counted by the server, those of
 cancelled requests included; seconds are its request phase.
 """
 
@@ -19,7 +19,7 @@ from wrong import FLAGS, first_answers, requests, solved
 
 
 async def sample_all(base_url: str, cases: list[dict[str, Any]], concurrency: int) -> set[tuple[str, int]]:
-    """Ask everything, as many requests at once as the server has slots; the questions with any right sample."""
+    """Send all requests, as many at once as the server has slots; return the questions with a right sample."""
     right = set()
     queue = iter([(case, body) for case in cases for body in case["bodies"]])
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
@@ -73,16 +73,18 @@ def main() -> None:
 def until_right(
     folder: Path, data: Path, answers: Path, server: Scripted, attempts: int, hedging: str, slots: int
 ) -> dict[str, Any]:
-    """Errata's step retry: the server's metrics and, as `solved`, what it solved."""
+    """Run Errata's step retry; return the server's metrics and, as `solved`, the solved questions."""
     flags = ["--answers", answers, "--attempts", attempts, "--concurrency", slots, *FLAGS]
     flags += ["--hedging", hedging]
     name = f"retry-{attempts}-{hedging}"
     errata("retry", data, folder / name, server.base_url, *flags)
     summary = json.loads((folder / name / "retry.json").read_text())
     metrics = server.reset()
-    # its own count of what finished must agree with the server's; cancelled ones it can only estimate
+    # Errata's count of finished requests must agree with the server's; those of cancelled ones it can only estimate
     if not metrics["cancelled"]:
-        assert summary["completion_tokens"] == round(metrics["generated_tokens"]), "Errata counted other tokens"
+        assert summary["completion_tokens"] == round(metrics["generated_tokens"]), (
+            "Errata counted a different number of tokens"
+        )
     return {**metrics, "solved": solved(folder / name / "retry.jsonl")}
 
 

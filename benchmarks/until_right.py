@@ -1,8 +1,8 @@
 """Benchmark 2: asking the first-wrong questions until right. Errata's step retry against a client like the original's.
 
-The original sleeps 60 s after every wrong answer; nobody waits for that twice. So its client is run with a pause that
-is scaled down, and its time with the real pause is reckoned by playing its 8 threads through with the same answers.
-That the reckoning is right is shown on the scaled run, which is reckoned as well as measured.
+The original sleeps 60 s after every wrong answer, which takes too long here. Its client therefore runs with a shorter
+pause, and its time with the real pause is calculated by simulating its 8 threads with the same answers. For the shorter
+pause the time is calculated and measured, which shows that the calculation is right.
 """
 
 import argparse
@@ -19,8 +19,8 @@ THREADS = 8
 REAL_PAUSE = 60.0
 
 
-def reckoned(tries: list[tuple[int, int]], call: float, pause: float) -> float:
-    """Seconds that 8 threads take for questions in their order, by (calls, wrong answers) of each."""
+def calculate(tries: list[tuple[int, int]], call: float, pause: float) -> float:
+    """Seconds that 8 threads take for questions in their order, given (calls, wrong answers) of each."""
     threads = [0.0] * THREADS
     for calls, wrong in tries:
         heapq.heapreplace(threads, threads[0] + calls * call + wrong * pause)
@@ -28,7 +28,7 @@ def reckoned(tries: list[tuple[int, int]], call: float, pause: float) -> float:
 
 
 def ours(folder: Path, data: Path, answers: Path, delay: float) -> tuple[float, dict[str, Any]]:
-    """Seconds of Errata's whole command, and its summary. Strictly one after the other would be `--hedging 0`."""
+    """Seconds of Errata's whole command, and its summary. `--hedging 0` would ask strictly one after the other."""
     with scripted("--delay", delay) as server:
         flags = ["--answers", answers, "--attempts", ATTEMPTS, "--concurrency", 256, *FLAGS]
         cost, summary = errata("retry", data, folder / f"retry-{delay}", server.base_url, *flags)
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1415)
     parser.add_argument("--pause", type=float, default=0.6, help="scaled pause, seconds")
     parser.add_argument("--delay", type=float, default=0.5, help="seconds of a reply in the measured runs")
-    parser.add_argument("--long-delay", type=float, default=5.0, help="and of one as slow as a 70B model's")
+    parser.add_argument("--long-delay", type=float, default=5.0, help="seconds of a reply as slow as a 70B model's")
     arguments = parser.parse_args()
     print(f"{machine('openai')}\n", flush=True)
     with scratch() as folder:
@@ -63,7 +63,7 @@ def main() -> None:
             asked = server.reset()["requests"]
         theirs = json.loads((folder / "peer.json").read_text())
         right = {(row["id"], row["question"]) for row in theirs if row["right"]}
-        for delay in seconds:  # all are given the same answers
+        for delay in seconds:  # all get the same answers
             assert right == solved(folder / f"retry-{delay}" / "retry.jsonl"), "not the same questions were solved"
         print(f"{len(cases)} first-wrong questions of {arguments.questions}, {len(right)} solved by both; ", end="")
         print(f"the original's client asked {asked} times\n")
@@ -74,11 +74,11 @@ def main() -> None:
         (arguments.delay, REAL_PAUSE),
         (arguments.long_delay, REAL_PAUSE),
     ):
-        expected = reckoned(tries, delay, pause)
+        expected = calculate(tries, delay, pause)
         scaled = pause == arguments.pause
         rows.append(
             (
-                "scaled pause, measured" if scaled else "real pause, reckoned",
+                "scaled pause, measured" if scaled else "real pause, calculated",
                 delay,
                 pause,
                 f"{expected:.0f}",
@@ -87,7 +87,7 @@ def main() -> None:
                 f"{(measured if scaled else expected) / seconds[delay]:.0f}",
             )
         )
-    header = ["", "reply, s", "pause, s", "original's client, reckoned, s", "measured, s"]
+    header = ["", "reply, s", "pause, s", "original's client, calculated, s", "measured, s"]
     print(table([*header, "Errata, whole command, s", "times faster"], rows))
 
 

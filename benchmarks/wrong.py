@@ -1,7 +1,7 @@
-"""First-wrong questions with the very requests that Errata's step retry makes of them, for clients to compare it with.
+"""First-wrong questions with the requests that Errata's step retry sends for them, for the clients of a comparison.
 
-The seed of an attempt depends on question and attempt alone, so every client that asks them is given the same answers
-and solves the same questions.
+The seed of an attempt depends only on question and attempt, so every client that sends these requests gets the same
+answers and solves the same questions.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from measure import MODEL, PROMPT, errata, scripted
 
 from errata.asking import retry
 from errata.data.records import Key
-from errata.inference.session import Generation
+from errata.inference.session import Session
 
 TEMPERATURE = 0.8
 MAX_TOKENS = 1024
@@ -24,7 +24,7 @@ FLAGS = ("--temperature", TEMPERATURE, "--max-tokens", MAX_TOKENS)
 
 
 def first_answers(folder: Path, number: int) -> tuple[Path, Path]:
-    """A data file of so many questions and Errata's first answers to them, some of which are wrong."""
+    """A data file of so many questions, and Errata's first answers, of which some are wrong."""
     data = questions.write(folder / "questions.jsonl", number)
     with scripted("--delay", 0) as server:
         flags = ["--concurrency", 64, "--max-tokens", MAX_TOKENS, "--prompt", PROMPT]
@@ -33,12 +33,12 @@ def first_answers(folder: Path, number: int) -> tuple[Path, Path]:
 
 
 def requests(data: Path, answers: Path, attempts: int) -> Iterator[dict[str, Any]]:
-    """Every first-wrong question with the bodies of all the requests that it may be asked with."""
+    """Every first-wrong question with the bodies of all requests that may be sent for it."""
     parser = argparse.ArgumentParser()
     retry.add_arguments(parser)
     flags = ["--model", MODEL, "--server-log", "-", "--journal", "-", "--output", "-", "--summary", "-"]
     flags += ["--data", data, "--answers", answers, *FLAGS]
-    generation = Generation.from_arguments(parser.parse_args(list(map(str, flags))))
+    session = Session.from_arguments(parser.parse_args(list(map(str, flags))))
     with answers.open(encoding="utf-8") as file:
         for row in map(json.loads, file):
             if row["correct"]:
@@ -46,7 +46,7 @@ def requests(data: Path, answers: Path, attempts: int) -> Iterator[dict[str, Any
             message = {"role": "user", "content": row["prompt"]}
             key = Key(row["id"], row["question"])
             bodies = [
-                {"model": MODEL, "messages": [message], **asdict(generation.sampling(key, attempt))}
+                {"model": MODEL, "messages": [message], **asdict(session.sampling(key, attempt))}
                 for attempt in range(1, attempts + 1)
             ]
             yield {"id": row["id"], "question": row["question"], "answer": row["expected"], "bodies": bodies}

@@ -1,7 +1,7 @@
-"""A bare loop over prompts, by AsyncOpenAI or by aiohttp: what a careful user would write in an afternoon.
+"""A bare loop over prompts, by AsyncOpenAI or by aiohttp, as a careful user would write it in an afternoon.
 
-Prompts are lines {"prompt", ...}; every completion is written beside its line. Concurrency is kept by a semaphore and
-connections by one pool that is as large. The seconds from the first request to the last answer are printed.
+Prompts are lines {"prompt", ...}; each completion is added to its line. A semaphore limits the requests in flight, and
+one pool has as many connections. The seconds from the first request to the last answer are printed.
 """
 
 import argparse

@@ -8,6 +8,6 @@ from inspect_ai.solver import generate
 
 @task
 def questions(prompts: str) -> Task:
-    """Lines {"prompt", "answer"}, each asked once, scored by the letter behind "answer is"."""
+    """Lines {"prompt", "answer"}, each asked once, scored by the letter after "answer is"."""
     dataset = json_dataset(prompts, FieldSpec(input="prompt", target="answer"))
     return Task(dataset=dataset, solver=generate(), scorer=pattern(r"answer is ([A-Z])"))

@@ -1,11 +1,12 @@
-"""Open a journal of Errata and say how long that took; `--sample N` files a completion of N characters."""
+"""Open a journal of Errata and print how long that took; `--sample N` adds a completion of N characters."""
 
 import argparse
 import time
 from pathlib import Path
 
 from errata.data.records import Key
-from errata.inference.journal import Completion, Journal, Request, Sampling
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Request, Sampling
 
 
 def main() -> None:

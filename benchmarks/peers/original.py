@@ -1,6 +1,6 @@
 """A client as the original's is described: 8 threads, a new OpenAI client a call, a pause after every wrong answer.
 
-It asks each first-wrong question until right, at most as often as it has requests, and writes what became of it.
+It asks each first-wrong question until right, at most as often as there are requests for it, and writes the outcome.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import openai
 
 
 def solve(case: dict[str, Any], base_url: str, pause: float) -> dict[str, Any]:
-    """What became of a question: how many answers were wrong, and whether one was right."""
+    """Ask a question until right; return how many answers were wrong, and whether one was right."""
     wrong = 0
     for body in case["bodies"]:
         reply = openai.OpenAI(base_url=base_url, api_key="none").chat.completions.create(**body)

@@ -11,10 +11,16 @@ DEFAULT_CONTEXT = 2048
 
 
 class Options(TypedDict, total=False):
-    """What is served: a GGUF file under a name on a loopback port.
+    """Options of the server.
 
-    `parallel` is the number of slots, `context` the tokens of each, `threads` the number of threads (all cores if
-    left out). `cache: false` reads every prompt anew, even one that begins as the slot's last one did.
+    Attributes:
+        model: path of the GGUF file.
+        alias: the name that requests use for the model.
+        port: on the loopback address.
+        parallel: number of slots.
+        context: tokens of each slot.
+        threads: number of threads; all cores if left out.
+        cache: false processes every prompt from its beginning, even if it begins like the slot's last prompt.
     """
 
     model: str
@@ -27,14 +33,14 @@ class Options(TypedDict, total=False):
 
 
 def main() -> None:
-    """Serve until SIGTERM. The key comes through the environment, since others can read a command line."""
+    """Serve until SIGTERM. The key is in the environment, because other users can read a command line."""
     import xllamacpp
 
     options: Options = json.loads(sys.argv[1])
     unknown = set(options) - set(Options.__annotations__)
     if unknown:
         sys.exit(
-            f"unknown llama.cpp options: {', '.join(sorted(unknown))}; there are {', '.join(Options.__annotations__)}"
+            f"unknown llama.cpp options: {', '.join(sorted(unknown))}; known are {', '.join(Options.__annotations__)}"
         )
     parallel = options.get("parallel", DEFAULT_PARALLEL)
     params = xllamacpp.CommonParams()
@@ -51,11 +57,11 @@ def main() -> None:
     server = xllamacpp.Server(params)
     print(f"serving {options['alias']} at {server.listening_address}", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    # no orderly end: it would wait for requests under way, which nobody answers any more
+    # An orderly end would wait for the requests in flight, and nobody waits for their answers.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    # blocked before the server's threads start, so that the signal waits for sigwait
+    # blocked before the server's threads start, so that sigwait gets the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     main()
