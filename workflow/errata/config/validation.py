@@ -143,7 +143,7 @@ _WORDS = {
     "greater_than_equal": "{value!r} is less than the minimum of {ge:g}",
     "greater_than": "{value!r} is not greater than {gt:g}",
     "less_than_equal": "{value!r} is greater than the maximum of {le:g}",
-    "too_short": "{value!r} must not be empty",
+    "too_short": "must not be empty",
     "string_pattern_mismatch": (
         "{value!r} is not a name for a model: letters, digits, -, _ and ., and the first is a letter or a digit"
     ),
