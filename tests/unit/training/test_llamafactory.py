@@ -61,7 +61,7 @@ def test_preferences_have_their_own_defaults_which_the_user_may_change() -> None
     assert configuration["quantization_bit"] == 4
     assert not [key for key in make_configuration({}) if "pref" in key]
     with pytest.raises(Faults, match="ref_model: what a training starts from is its reference"):
-        trainer_keys.check_settings({"ref_model": "other"})
+        trainer_keys.check_options({"ref_model": "other"})
 
 
 def test_tiny_training_set_is_not_validated_on() -> None:
@@ -94,18 +94,18 @@ def test_all_keys_and_values_that_cannot_be_used_are_refused_at_once() -> None:
         "lora_rank": 4,
     }
     with pytest.raises(Faults) as refused:
-        trainer_keys.check_settings(settings)
+        trainer_keys.check_options(settings)
     text = str(refused.value)
     assert len(refused.value.faults) == 4
-    assert "'bitsandbytes' is not bnb (the trainer calls bitsandbytes so)" in text
+    assert "'bitsandbytes' is not bnb (the trainer's name for bitsandbytes)" in text
     assert "lora_rank" not in text
-    trainer_keys.check_settings({**trainer_keys.DEFAULTS, "quantization_bit": None})
+    trainer_keys.check_options({**trainer_keys.DEFAULTS, "quantization_bit": None})
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "3"])
 def test_settings_are_an_object(text: str) -> None:
     with pytest.raises(UserError, match="--settings"):
-        trainer_keys.read_settings(text)
+        trainer_keys.read_options(text)
 
 
 def test_configuration_survives_yaml() -> None:
