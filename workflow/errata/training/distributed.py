@@ -69,7 +69,7 @@ def world(environ: Mapping[str, str], processes: int | None, gpus: int) -> World
     return World(int(nodes) if own_slurm_job(environ) else 1, processes or max(1, gpus), gpus, processes is not None)
 
 
-def count_gpus() -> int:
+def count_visible_gpus() -> int:
     """How many GPUs this process sees."""
     import torch
 

@@ -87,7 +87,7 @@ def run_on_gpus(arguments: argparse.Namespace, settings: Mapping[str, Any], text
     """
     hardware = hardware_settings()
     on_cpu = "use_cpu" in hardware
-    world = distributed.world(os.environ, arguments.processes, distributed.count_gpus())
+    world = distributed.world(os.environ, arguments.processes, distributed.count_visible_gpus())
     shared = distributed.settings(arguments.strategy, settings, world, on_cpu=on_cpu)
     configuration = configure(
         settings,
