@@ -7,7 +7,29 @@ from typing import Any, NamedTuple
 import pytest
 
 from errata.__main__ import main
+from errata.data.rows import AnswerRow
 from helpers import PROMPTS, read_jsonl
+
+
+def answer_row(
+    id: str, answer: str | None, expected: str | None = "A", *, question: int = 0, prompt: str = "", **more: Any
+) -> dict[str, Any]:
+    """A line of answers, as step answer writes it; the prompt is the id in brackets unless another one is given."""
+    row = AnswerRow(
+        id=id,
+        question=question,
+        prompt=prompt or f"[{id}]",
+        completion=f"The answer is {answer}",
+        answer=answer,
+        expected=expected,
+        correct=None if expected is None else answer == expected,
+        prompt_tokens=9,
+        completion_tokens=4,
+        finish_reason="stop",
+        seconds=0.1,
+        model="m",
+    )
+    return row.to_record() | more
 
 
 class Done(NamedTuple):

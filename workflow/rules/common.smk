@@ -32,8 +32,9 @@ from errata.asking import prompts
 from errata.config.validation import read_configuration
 from errata.core.errors import UserError
 from errata.core.files import read_json
+from errata.data.records import SPLITS
 from errata.plan.flags import Told
-from errata.plan.plan import SPLITS, Plan, bases, python, ready
+from errata.plan.plan import Plan, bases, python, ready
 from errata.plan.targets import Targets
 
 HOOKS = Hooks()

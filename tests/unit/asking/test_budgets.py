@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asking import Asking, Done
+from asking import Asking, Done, answer_row
 from helpers import indexed, problem, read_jsonl, write_jsonl
 from servers import ScriptedServer, Start
 
@@ -20,8 +20,7 @@ WRONG = [
 def first_wrong(asking: Asking, count: int) -> None:
     ids = [f"p{number}" for number in range(count)]
     write_jsonl(asking.data, indexed(*(problem(id, "A") for id in ids)))
-    row = {"question": 0, "answer": "B", "expected": "A", "correct": False}
-    write_jsonl(asking.answers, [{**row, "id": id, "prompt": f"[{id}]"} for id in ids])
+    write_jsonl(asking.answers, [answer_row(id, "B") for id in ids])
 
 
 def rounds(server: ScriptedServer) -> list[int]:

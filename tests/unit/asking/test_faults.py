@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from asking import Asking
+from asking import Asking, answer_row
 from engines import finished, wait_for
 from helpers import indexed, problem, read_jsonl, write_jsonl
 from servers import PATIENCE, ScriptedServer, Start
@@ -138,8 +138,7 @@ def test_a_server_that_fails_everything_is_an_error_after_a_bounded_number_of_re
     asking: Asking, scripted: Start, step: str, reply: dict[str, Any], message: str
 ) -> None:
     ask(asking, 200)
-    wrong = {"answer": "B", "expected": "A", "correct": False, "question": 0, "prompt": "Question"}
-    write_jsonl(asking.answers, [{"id": f"p{number}", **wrong} for number in range(200)])
+    write_jsonl(asking.answers, [answer_row(f"p{number}", "B", prompt="Question") for number in range(200)])
     # The failures come later than the good replies, so that these arrive before the run ends.
     server = scripted(rules=[{"match": "Question", "replies": [*[AT_ONCE] * 10, {"delay": 0.05, **reply}]}])
     start = time.monotonic()

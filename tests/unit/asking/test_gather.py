@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asking import answer_row
 from errata.__main__ import main
-from errata.asking.gather import combined
+from errata.asking.gather import add_parts
 from errata.core.errors import UserError
 from errata.data.parts import Part
+from errata.data.rows import OUTCOMES
+from errata.data.summaries import parse_summary
 from errata.inference.journal import siblings
 from helpers import indexed, problem, write_jsonl
 
@@ -26,6 +29,20 @@ SUMMARY = {"questions": 0, "failed": 0, "completion_tokens": 0, "wall_seconds": 
 
 def summary(part: Part, **figures: Any) -> dict[str, Any]:
     return {**SUMMARY, "part": str(part), "asked_seconds": 0.0, "runs": [], **figures}
+
+
+def retry_summary(part: Part, **figures: Any) -> dict[str, Any]:
+    """The summary of a part of step retry: nothing was done but for these figures."""
+    costs = {"prompt_tokens": 0, "cached_tokens": None, "cancelled": 0, "cancelled_tokens": 0}
+    rejected = dict.fromkeys(("rejected_gives_away", "rejected_inconclusive", "rejected_no_solution"), 0)
+    counts = {**dict.fromkeys(OUTCOMES, 0), **rejected, "attempts": 0, "right": 0, "reused": 0}
+    texts = {"method": "self", "template": "abc"}
+    return summary(part, **texts, **counts, tokens_per_solved=None, **costs) | figures
+
+
+def gathered(*parts: dict[str, Any]) -> dict[str, Any]:
+    """The sum of summaries."""
+    return add_parts([parse_summary(part) for part in parts]).to_record()
 
 
 def lines(rows: Iterable[dict[str, Any]]) -> str:
@@ -47,7 +64,7 @@ class Gathering:
         self.retries = [[{**row, "again": 1} for row in rows if not row["correct"]] for rows in self.answers]
 
     def row(self, id: str, question: int, correct: bool) -> dict[str, Any]:
-        return {"id": id, "question": question, "correct": correct, "completion": "\u2028 \ud83d\n 好"}
+        return answer_row(id, "A" if correct else "B", question=question, completion="\u2028 \ud83d\n 好")
 
     def part(self, part: Part, problems: list[list[dict[str, Any]]]) -> Path:
         """What one part has made of its problems."""
@@ -107,7 +124,7 @@ def test_missing_repeated_and_foreign_questions_are_all_told_and_nothing_is_writ
     message = capsys.readouterr().err
     assert f"{gathering.output}: 3 faults" in message
     assert "question 0 of problem '题0' is missing" in message
-    assert f"{second}: question 1 of problem '题0' stands also in {first}" in message
+    assert f"{second}: question 1 of problem '题0' is also in {first}" in message
     assert f"{second}: question 0 of problem 'other' was not to be asked" in message
     assert "delete the parts and run again" in message
     assert not gathering.output.exists()
@@ -148,7 +165,7 @@ def test_nothing_to_learn_from_is_said_once_all_parts_are_known(
 
 
 def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
-    first = summary(
+    first = retry_summary(
         Part(1, 3),
         questions=4,
         solved=1,
@@ -182,7 +199,9 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
         "cancelled_tokens": 0,
         **{"requests": 0, "wall_seconds": 0, "saturated": None, "asked_seconds": 0.0, "runs": []},
     }
-    assert combined([first, second, third]) == {
+    whole = {name: value for name, value in first.items() if name not in ("part", "asked_seconds", "runs")}
+    assert gathered(first, second, third) == {
+        **whole,
         "questions": 8,
         "failed": 0,
         "completion_tokens": 150,
@@ -202,20 +221,17 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
         ],
     }
     older = {name: value for name, value in first.items() if name != "cancelled_tokens"}
-    assert combined([older, second])["cancelled_tokens"] == 12, "an earlier version did not tell"
-    nobody = combined([third, third])
+    assert gathered(older, second)["cancelled_tokens"] == 12, "an earlier version did not tell"
+    nobody = gathered(third, third)
     assert (nobody["tokens_per_solved"], nobody["saturated"], nobody["cached_tokens"]) == (None, None, None)
 
 
 def test_what_parts_have_in_common_stays_and_parts_that_differ_are_no_result() -> None:
-    parts = [
-        summary(Part(number, 3), method="self", template=digest)
-        for number, digest in ((1, "abc"), (2, None), (3, "abc"))
-    ]
-    assert (combined(parts)["method"], combined(parts)["template"]) == ("self", "abc")
-    assert combined(parts[1:2])["template"] is None
+    parts = [retry_summary(Part(number, 3), template=digest) for number, digest in ((1, "abc"), (2, None), (3, "abc"))]
+    assert (gathered(*parts)["method"], gathered(*parts)["template"]) == ("self", "abc")
+    assert gathered(parts[1])["template"] is None
     with pytest.raises(UserError, match=r"different settings: template is abc and def.*Delete the parts"):
-        combined([*parts, summary(Part(3, 3), method="self", template="def")])
+        gathered(*parts, retry_summary(Part(3, 3), template="def"))
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "1.0/2", "a/b", "²/3"])

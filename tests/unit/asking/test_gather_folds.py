@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from errata.__main__ import main
-from errata.asking.gather_folds import added
+from errata.asking.gather_folds import add_folds
+from errata.data.summaries import AnswerSummary, parse_summary
 from helpers import indexed, problem, read_jsonl, write_jsonl
 
 
@@ -44,7 +45,11 @@ def test_the_answers_to_all_folds_are_those_to_the_data(data: Path, capsys: pyte
     rows = read_jsonl(data.parent / "folds.jsonl")
     assert [(row["id"], row["question"]) for row in rows] == [(f"题{n}", q) for n in range(9) for q in (0, 1)]
     assert {row["completion"] for row in rows} == {"of 1", "of 2", "of 3"}
-    assert json.loads((data.parent / "folds.json").read_text()) == {"questions": 18, "wall_seconds": 4.5}
+    summary = json.loads((data.parent / "folds.json").read_text())
+    assert {name: value for name, value in summary.items() if value is not None} == {
+        "questions": 18,
+        "wall_seconds": 4.5,
+    }
     capsys.readouterr()
     assert gather(data, parts[1:]) == 1
     assert "is missing" in capsys.readouterr().err
@@ -53,12 +58,19 @@ def test_the_answers_to_all_folds_are_those_to_the_data(data: Path, capsys: pyte
 def test_what_folds_counted_is_added_up_as_far_as_it_is_known() -> None:
     first = {"questions": 3, "completion_tokens": 10, "cached_tokens": None, "wall_seconds": 2.0, "saturated": 0.5}
     second = {"questions": 4, "completion_tokens": 20, "cached_tokens": 7, "wall_seconds": None, "saturated": 1.0}
-    told = {"template": "ab12", "votes": 8, "parts": [{"part": "1/2"}]}
-    assert added([{**first, **told}, {**second, **told}]) == {
+    whole = dict.fromkeys(("correct", "unreadable", "truncated", "failed", "reused"), 1)
+    whole |= {"prompt_tokens": 5, "requests": 3, "cancelled": 0, "template": "ab12", "parts": [{"part": "1/2"}]}
+    total = add_folds([parse_summary({**each, **whole}) for each in (first, second)])
+    assert total.to_record() == {
+        **dict.fromkeys(("correct", "unreadable", "truncated", "failed", "reused"), 2),
         "questions": 7,
+        "prompt_tokens": 10,
         "completion_tokens": 30,
         "cached_tokens": None,
         "wall_seconds": None,
+        "requests": 6,
+        "cancelled": 0,
         "template": "ab12",
     }
-    assert added([{"template": "ab12"}, {"template": "cd34"}]) == {}
+    differ = add_folds([AnswerSummary(template="ab12"), AnswerSummary(template="cd34")])
+    assert "template" not in differ.to_record()

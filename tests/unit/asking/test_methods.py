@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from asking import Asking
+from asking import Asking, answer_row
 from errata.asking.methods import Method
 from errata.asking.prompts import Template, read
-from errata.data.records import Problem, Question, usable
+from errata.data.records import Problem, Question
+from errata.data.rows import AnswerRow, AttemptRow
 from errata.inference.journal import Completion, Sampling
 from helpers import PROMPTS, indexed, problem, write_jsonl
 from servers import ScriptedServer, Start
@@ -29,16 +30,13 @@ def first_answers(asking: Asking, **letters: str | None) -> None:
     labels = {id: None if letter == "-" else "A" for id, letter in letters.items()}
     write_jsonl(asking.data, indexed(*(problem(id, label) for id, label in labels.items())))
     rows = [
-        {
-            "id": id,
-            "question": 0,
-            "template": "feedfeedfeed",
-            "prompt": f"[{id}]",
-            "completion": f"First thoughts on {id}. The answer is {letter}",
-            "answer": letter,
-            "expected": labels[id],
-            "correct": None if labels[id] is None else letter == "A",
-        }
+        answer_row(
+            id,
+            letter,
+            labels[id],
+            template="feedfeedfeed",
+            completion=f"First thoughts on {id}. The answer is {letter}",
+        )
         for id, letter in letters.items()
     ]
     write_jsonl(asking.answers, rows)
@@ -64,6 +62,11 @@ def flags(asking: Asking, method: str) -> dict[str, Any]:
 
 def reflect() -> Method:
     return Method("reflect", lambda *_: GREEDY, Template("No: {answer}"), Template(CONCLUDE))
+
+
+def accepted(row: dict[str, Any]) -> list[bool]:
+    """Of each attempt in a line of retries."""
+    return [AttemptRow.from_record(attempt).accepted for attempt in row["attempts"]]
 
 
 def rule(match: str, *replies: Any) -> dict[str, Any]:
@@ -120,8 +123,8 @@ def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(as
             "finish_reason": "stop",
         },
     ]
-    assert [usable(attempt) for attempt in rows["slip"]["attempts"]] == [False, True]
-    assert not any(usable(attempt) for id in ("never", "wrong") for attempt in rows[id]["attempts"])
+    assert accepted(rows["slip"]) == [False, True]
+    assert not any([*accepted(rows["never"]), *accepted(rows["wrong"])])
     template = read(asking.folder / "distill.txt", "distill").digest
     assert {row["template"] for row in done.rows} == {template}
     summary = done.summary
@@ -242,7 +245,7 @@ def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_tr
         "never": ("rejected", ["no-solution"] * 2),
         "wrong": ("exhausted", [None] * 2),
     }
-    assert not any(usable(attempt) for attempt in rows["never"]["attempts"])
+    assert not any(accepted(rows["never"]))
     assert asked_to_conclude(server) == 1
 
 
@@ -308,7 +311,7 @@ def test_a_heading_is_looked_for_in_no_time(piece: str) -> None:
 )
 def test_what_verifies_a_reasoning_does_not_name_the_answer(told: str, reasoning: str, sent: str | None) -> None:
     asked = Problem("p", told, (QUESTION,))
-    case = reflect().case(asked, QUESTION, {"prompt": "[p]", "completion": "B", "answer": "B"})
+    case = reflect().case(asked, QUESTION, AnswerRow.from_record(answer_row("p", "B")))
     first = Completion(f"Solution: {reasoning} The answer is A", "stop", 0, 0, 0.0)
     request = reflect().verification(case, 1, first)
     assert (request and request.history) == (sent and ("[p]", sent))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from asking import answer_row
 from engines import SLOW_REPLY, Prepare, finished, gone, pid, step, wait_for, words
 from errata.__main__ import main
 from helpers import read_jsonl, write_jsonl
@@ -110,10 +111,7 @@ def test_attempts_continue_after_a_restart_without_a_gap_or_a_repetition(tmp_pat
     ]
     server = engine(rules=[*rules, {"match": "Question", "replies": [bad]}])
     command = words(tmp_path, "--temperature", "0.8", "--attempts", "4", "--hedging", "0", step="retry")
-    answers = [
-        {"id": f"p{number}", "question": 0, "prompt": f"Question of p{number}?", "answer": "B", "correct": False}
-        for number in range(8)
-    ]
+    answers = [answer_row(f"p{number}", "B", prompt=f"Question of p{number}?") for number in range(8)]
     write_jsonl(tmp_path / "answers.jsonl", answers)
     assert main([*command, "--answers", str(tmp_path / "answers.jsonl")]) == 0
     assert lives(tmp_path) == 3

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from asking import Asking
-from errata.asking.cases import OUTCOMES
+from asking import Asking, answer_row
+from errata.data.rows import OUTCOMES
 from helpers import indexed, problem, write_jsonl
 from servers import Start
 
@@ -11,14 +11,7 @@ from servers import Start
 def wrong(id: str, *answers: str | None, expected: str = "A") -> list[dict[str, Any]]:
     """Lines of answers, as step answer writes them."""
     return [
-        {
-            "id": id,
-            "question": index,
-            "prompt": f"[{id}/{index}]",
-            "answer": answer,
-            "expected": expected,
-            "correct": answer == expected,
-        }
+        answer_row(id, answer, expected, question=index, prompt=f"[{id}/{index}]")
         for index, answer in enumerate(answers)
     ]
 

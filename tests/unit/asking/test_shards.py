@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from asking import Asking
+from asking import Asking, answer_row
 from errata.__main__ import main
 from errata.inference.journal import Journal
 from helpers import PROMPTS, indexed, problem, read_jsonl, write_jsonl
@@ -30,6 +30,9 @@ class Seeded(Handler):
     asked: ClassVar[Counter[tuple[str, int]]] = Counter()
 
     def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def note(self, name: str, row: dict[str, Any]) -> None:
         pass
 
     def do_POST(self) -> None:  # noqa: N802 - the library's name
@@ -200,7 +203,7 @@ def test_a_part_without_problems_needs_no_server(asking: Asking) -> None:
     write_jsonl(asking.data, indexed(problem("p", "A")))
     done = asking.answer("http://127.0.0.1:9/v1", part="2/2")
     assert (done.status, done.rows, done.summary["questions"]) == (0, [], 0)
-    write_jsonl(asking.answers, [{"id": "p", "question": 0, "prompt": "?", "answer": "B", "correct": False}])
+    write_jsonl(asking.answers, [answer_row("p", "B")])
     done = asking.retry("http://127.0.0.1:9/v1", part="2/2")
     assert (done.status, done.rows, done.summary["questions"]) == (0, [], 0)
     assert "nothing to learn from" not in done.message, "others may have what to learn from"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from asking import Asking
+from asking import Asking, answer_row
 from errata.__main__ import main
 from helpers import indexed, problem, read_jsonl, write_jsonl
 from servers import ScriptedServer, Start
@@ -21,8 +21,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def first_wrong(asking: Asking, *ids: str) -> None:
     """Problems of one question each, whose first answer was wrong; the prompt is the id in brackets."""
     write_jsonl(asking.data, indexed(*(problem(id, "A") for id in ids)))
-    row = {"question": 0, "answer": "B", "expected": "A", "correct": False}
-    write_jsonl(asking.answers, [{**row, "id": id, "prompt": f"[{id}]"} for id in ids])
+    write_jsonl(asking.answers, [answer_row(id, "B") for id in ids])
 
 
 def rule(id: str, *replies: dict[str, Any]) -> dict[str, Any]:

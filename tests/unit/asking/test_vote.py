@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errata.__main__ import main
-from errata.asking.vote import elected
+from errata.asking.vote import majority
+from errata.data.rows import SampleRow
 from errata.scoring.answers import read_answers_by_key
 from errata.scoring.score import Score
 from helpers import read_jsonl, write_jsonl
@@ -106,6 +107,11 @@ def test_a_vote_is_scored_as_answers_are_and_says_what_one_sample_gets(tmp_path:
     assert len(read_answers_by_key(tmp_path / "test.jsonl")) == 4
 
 
+def voted_line(*answers: str | None) -> dict[str, Any]:
+    row = SampleRow.from_record(sampled(*answers))
+    return majority(row, row.samples).to_record()
+
+
 @pytest.mark.parametrize(
     ("samples", "shown", "finish_reason"),
     [
@@ -117,8 +123,7 @@ def test_a_vote_is_scored_as_answers_are_and_says_what_one_sample_gets(tmp_path:
 def test_where_no_sample_votes_the_best_of_them_is_shown(
     samples: list[str | None], shown: str, finish_reason: str
 ) -> None:
-    row = sampled(*samples)
-    line = elected(row, row["completions"])
+    line = voted_line(*samples)
     assert (line["answer"], line["correct"], line["votes"]) == (None, False, {})
     assert (line["completion"], line["finish_reason"], "error" in line) == (
         shown,
@@ -129,8 +134,7 @@ def test_where_no_sample_votes_the_best_of_them_is_shown(
 
 @given(st.lists(st.sampled_from(["A", "B", "C", "-", "!", None]), min_size=1, max_size=9))
 def test_no_letter_has_more_votes_and_of_equals_none_came_earlier(answers: list[str | None]) -> None:
-    row = sampled(*answers)
-    line = elected(row, row["completions"])
+    line = voted_line(*answers)
     letters = [answer for answer in answers if answer in ("A", "B", "C")]
     counts = {letter: letters.count(letter) for letter in letters}
     assert line["votes"] == counts

@@ -3,19 +3,8 @@
 from dataclasses import dataclass, field
 
 from errata.data.records import Key, Question
-from errata.inference.dispatch import Job
-from errata.inference.journal import Completion
-from errata.reading.answers import read_answer
-
-OUTCOMES = ("solved", "rejected", "exhausted", "unreadable", "truncated", "failed", "skipped")
-REJECTIONS = GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION = "gives-away", "inconclusive", "no-solution"
-"""Why a right answer is not accepted: it says that it was told, its reasoning does not lead to it, or no heading says
-where the reasoning begins that may be trained on."""
-
-
-def accepted(completion: Completion, letters: str) -> str | None:
-    """The answer of a completion; a truncated or failed one has none, whatever stands in it."""
-    return None if completion.truncated or completion.failed else read_answer(completion.text, letters)
+from errata.inference.dispatch import PendingRequest
+from errata.inference.requests import Completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +12,7 @@ class Attempt:
     """A finished attempt; its text stays in the journal.
 
     Attributes:
-        rejected: why a right one is not accepted, of `REJECTIONS`; None where it is, or is not right.
+        rejected: why a right one is not accepted, of `errata.data.rows.REJECTIONS`; None where it is, or is not right.
         tokens: of all that was generated for it.
         likeness: equal for completions that differ only in spaces, case or the width of characters.
         failure: what came where the server gave no completion; that is in no journal.
@@ -119,7 +108,7 @@ class Case:
 
 
 @dataclass(eq=False, slots=True)
-class Trial(Job):
+class Trial(PendingRequest):
     """A request of an attempt under way.
 
     Attributes:

@@ -1,19 +1,21 @@
-"""Step gather: put together what parts have answered, as if one job had asked everything."""
+"""Step gather: join the results of the parts, as if one job had asked everything."""
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from errata.core.errors import Faults, UserError
-from errata.core.files import atomic_file, read_json, read_jsonl, read_jsonl_places, write_json
+from errata.core.files import atomic_file, read_jsonl, write_json
 from errata.data.records import ABOUT, Key
-from errata.inference.journal import Runs
+from errata.data.rows import read_answers, read_places
+from errata.data.summaries import Costs, PartCosts, RetrySummary, Summary, read_summary
+from errata.inference.run_times import RunTimes
 
-# Of a part's summary what means nothing once the parts are together.
-_APART = {"part", "asked_seconds", "runs"}
-# Faults that are told one by one.
+SummaryT = TypeVar("SummaryT", bound=Summary)
+# Faults that are reported one by one.
 _MANY = 20
 
 
@@ -29,23 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the lines of all parts, unchanged, in the order that one job would have written them.
+    """Write the lines of all parts, unchanged, in the order in which one job would have written them.
 
     Raises:
-        Faults: a question is missing, stands in the parts twice, or is none that was to be asked.
+        Faults: a question is missing, is in two parts, or should not have been asked.
         UserError: a file cannot be read, or no question at all was answered.
     """
     wanted = all_questions(arguments.data) if arguments.data else _asked_again(arguments.answers, arguments.about)
-    summary = combined([read_json(path) for path in arguments.summaries])
-    if summary["questions"] and summary["failed"] == summary["questions"]:
+    summary = add_parts([read_summary(path) for path in arguments.summaries])
+    if summary.questions and summary.failed == summary.questions:
         raise UserError(
             f"{arguments.output}: the server refused every question; the ends of the logs say why. Most often "
             "generate.max_tokens leaves no room for the prompt within the model's context length. "
-            f"Mend it, delete {', '.join(sorted({str(path.parent) for path in arguments.parts}))} and run again."
+            f"Fix it, delete {', '.join(sorted({str(path.parent) for path in arguments.parts}))} and run again."
         )
     merge(wanted, arguments.parts, arguments.output)
-    write_json(arguments.summary, summary)
-    if arguments.answers and not summary["questions"]:
+    write_json(arguments.summary, summary.to_record())
+    if arguments.answers and not summary.questions:
         print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
 
 
@@ -58,22 +60,21 @@ def all_questions(data: Path) -> Iterator[Key]:
 
 def _asked_again(answers: Path, about: str) -> Iterator[Key]:
     """The questions of an answers file that step retry asks again, in its order; never those without a label."""
-    return (Key(row["id"], row["question"]) for row in read_jsonl(answers) if row["correct"] in ABOUT[about])
+    return (row.key for row in read_answers(answers) if row.correct in ABOUT[about])
 
 
-def merge(wanted: Iterator[Key], parts: Sequence[Path], output: Path) -> None:
-    """Write the lines of the parts in the order of `wanted`; only where they stand is held in memory.
+def merge(wanted: Iterable[Key], parts: Sequence[Path], output: Path) -> None:
+    """Write the lines of the parts in the order of `wanted`; only their positions are in memory.
 
     Raises:
-        Faults: a question is missing, stands in the parts twice, or is not among those wanted.
+        Faults: a question is missing, is in two parts, or is not among those wanted.
     """
     places: dict[Key, tuple[int, int]] = {}
     faults = []
     for number, part in enumerate(parts):
-        for place, row in read_jsonl_places(part):
-            key = Key(row["id"], row["question"])
+        for place, key in read_places(part):
             if key in places:
-                faults.append(f"{part}: {_name(key)} stands also in {parts[places[key][0]]}")
+                faults.append(f"{part}: {_name(key)} is also in {parts[places[key][0]]}")
             places[key] = (number, place)
     files = [part.open("rb") for part in parts]
     try:
@@ -88,57 +89,80 @@ def merge(wanted: Iterator[Key], parts: Sequence[Path], output: Path) -> None:
                     file.write(files[number].readline().decode())
             faults += [f"{parts[number]}: {_name(key)} was not to be asked" for key, (number, _) in places.items()]
             if faults:
-                told = [*faults[:_MANY], *([f"and {len(faults) - _MANY} more"] if len(faults) > _MANY else [])]
-                raise Faults(str(output), told, "delete the parts and run again; the journals keep what was generated.")
+                more = [f"and {len(faults) - _MANY} more"] if len(faults) > _MANY else []
+                remedy = "delete the parts and run again; the journals keep what was generated."
+                raise Faults(str(output), [*faults[:_MANY], *more], remedy)
     finally:
         for each in files:
             each.close()
 
 
-def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the parts counted, added up, and what only parts have: how much each did.
+def add_parts(summaries: Sequence[SummaryT]) -> SummaryT:
+    """Add up what the parts counted.
 
-    `wall_seconds` is the time in which at least one part asked, `server_seconds` that of all parts together; they were
-    as busy (`saturated`) as their mean, weighted by time.
+    `wall_seconds` is the time in which at least one part asked, `server_seconds` that of all parts together.
+    `saturated` is the mean of the parts, weighted by time.
 
     Raises:
-        UserError: they were not made with the same template or the like.
+        UserError: the parts were not made by the same step with the same template and method.
     """
     first = summaries[0]
-    total: dict[str, Any] = {}
-    # a part that an earlier version made may lack what the others tell
-    for name in dict.fromkeys(name for summary in summaries for name in summary):
-        values = [summary.get(name) for summary in summaries]
-        if name in _APART:
-            continue
-        known = [each for each in values if each is not None]
-        strings = {each for each in known if isinstance(each, str)}
-        if len(strings) > 1:
-            raise UserError(
-                f"the parts were made with different settings: {name} is {' and '.join(sorted(strings))}. "
-                "Delete the parts and run again; the journals keep what was generated."
+    totals = {name: _add(name, [getattr(summary, name, None) for summary in summaries]) for name in first.figures()}
+    total = replace(first, **totals, costs=_add_costs(summaries))  # type: ignore[type-var] # its classes are dataclasses
+    if isinstance(total, RetrySummary):
+        tokens, solved = total.costs.completion_tokens, total.solved
+        total = replace(total, tokens_per_solved=round((tokens or 0) / solved, 1) if solved else None)
+    return total
+
+
+def _add(name: str, values: Sequence[Any]) -> Any:
+    """Add up one figure of the parts. A part may not have it: it is empty, or of an earlier version."""
+    known = [value for value in values if value is not None]
+    texts = {value for value in known if isinstance(value, str)}
+    if len(texts) > 1:
+        raise UserError(
+            f"the parts were made with different settings: {name} is {' and '.join(sorted(texts))}. "
+            "Delete the parts and run again; the journals keep what was generated."
+        )
+    if texts:
+        return texts.pop()
+    if known and isinstance(known[0], list):
+        return [sum(each) for each in zip(*known, strict=True)]
+    return sum(known) if known else None
+
+
+def _add_costs(summaries: Sequence[Summary]) -> Costs:
+    costs = [summary.costs for summary in summaries]
+    times, parts = RunTimes(), []
+    asked = busy = 0.0
+    for summary, cost in zip(summaries, costs, strict=True):
+        if cost.runs is None:
+            raise UserError("a summary is not of a part. Delete the parts and run again.")
+        for started, until in cost.runs.runs:
+            times.add(started, until)
+        asked += cost.runs.asked_seconds
+        busy += (cost.saturated or 0.0) * cost.runs.asked_seconds
+        parts.append(
+            PartCosts(
+                part=cost.runs.part,
+                questions=summary.questions,
+                completion_tokens=cost.completion_tokens,
+                wall_seconds=cost.wall_seconds,
+                requests=cost.requests,
+                saturated=cost.saturated,
             )
-        if strings:
-            # what the parts have in common; one without questions may not know it
-            (total[name],) = strings
-        elif known and isinstance(known[0], list):
-            total[name] = [sum(each) for each in zip(*known, strict=True)]
-        else:
-            total[name] = sum(known) if known else None
-    runs = Runs()
-    for summary in summaries:
-        for started, until in summary["runs"]:
-            runs.span(started, until)
-    asked = sum(summary["asked_seconds"] for summary in summaries)
-    busy = sum((summary["saturated"] or 0.0) * summary["asked_seconds"] for summary in summaries)
-    total["saturated"] = round(busy / asked, 3) if asked else None
-    total["server_seconds"] = round(total["wall_seconds"], 3)
-    total["wall_seconds"] = round(runs.seconds, 3)
-    if "tokens_per_solved" in first:
-        solved = total["solved"]
-        total["tokens_per_solved"] = round(total["completion_tokens"] / solved, 1) if solved else None
-    told = ("part", "questions", "completion_tokens", "wall_seconds", "requests", "saturated")
-    return {**total, "parts": [{name: summary[name] for name in told} for summary in summaries]}
+        )
+    return Costs(
+        prompt_tokens=_add("prompt_tokens", [cost.prompt_tokens for cost in costs]),
+        cached_tokens=_add("cached_tokens", [cost.cached_tokens for cost in costs]),
+        completion_tokens=_add("completion_tokens", [cost.completion_tokens for cost in costs]),
+        wall_seconds=round(times.seconds, 3),
+        requests=_add("requests", [cost.requests for cost in costs]),
+        cancelled=_add("cancelled", [cost.cancelled for cost in costs]),
+        saturated=round(busy / asked, 3) if asked else None,
+        server_seconds=round(sum(cost.wall_seconds or 0 for cost in costs), 3),
+        parts=tuple(parts),
+    )
 
 
 def _name(key: Key) -> str:

@@ -1,20 +1,19 @@
-"""Step gather-folds: the answers to all folds together, each question answered by a model trained without it."""
+"""Step gather-folds: join the answers to all folds; each question was answered by a model trained without it."""
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from errata.asking.gather import all_questions, merge
-from errata.core.files import read_json, write_json
+from errata.core.files import write_json
+from errata.data.summaries import Costs, Summary, read_summary
 
-# What adds up. Of the rest only what is the same text in all folds means something for them together.
-_ADDED = (
-    *("questions", "correct", "unreadable", "truncated", "failed", "reused"),
+SummaryT = TypeVar("SummaryT", bound=Summary)
+_COSTS = (
     *("prompt_tokens", "cached_tokens", "completion_tokens", "wall_seconds", "server_seconds"),
     *("requests", "cancelled"),
-    # of votes
-    *("samples", "labelled_samples", "right_samples"),
 )
 
 
@@ -30,25 +29,28 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the lines of all folds, unchanged.
 
     Raises:
-        Faults: a question is missing, stands in two folds, or is none of the data.
+        Faults: a question is missing, is in two folds, or is not in the data.
         UserError: a file cannot be read.
     """
-    summary = added([read_json(path) for path in arguments.summaries])
+    summary = add_folds([read_summary(path) for path in arguments.summaries])
     merge(all_questions(arguments.data), arguments.parts, arguments.output)
-    write_json(arguments.summary, summary)
+    write_json(arguments.summary, summary.to_record())
 
 
-def added(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Counts, tokens and seconds added up: the models of the folds are asked one after another.
+def add_folds(summaries: Sequence[SummaryT]) -> SummaryT:
+    """Add up counts, tokens and seconds: the models of the folds are asked one after another.
 
-    A sum is null where one of them is not known.
+    A sum is None where one of its figures is not known, a text where the folds differ.
     """
-    total: dict[str, Any] = {}
-    for name, value in summaries[0].items():
-        values = [summary.get(name) for summary in summaries]
-        if name in _ADDED:
-            known = [each for each in values if each is not None]
-            total[name] = sum(known) if len(known) == len(values) else None
-        elif isinstance(value, str) and values == [value] * len(values):
-            total[name] = value
-    return total
+    first = summaries[0]
+    totals = {name: _add([getattr(summary, name, None) for summary in summaries]) for name in first.figures()}
+    costs = {name: _add([getattr(summary.costs, name) for summary in summaries]) for name in _COSTS}
+    return replace(first, **totals, costs=Costs(**costs, of_folds=True))  # type: ignore[type-var] # a dataclass
+
+
+def _add(values: Sequence[Any]) -> Any:
+    if None in values:
+        return None
+    if isinstance(values[0], str):
+        return values[0] if values.count(values[0]) == len(values) else None
+    return sum(values)

@@ -5,17 +5,19 @@ reasoning alone, without the hint, and is sent only where the first one passed.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from errata.asking import prompts
-from errata.asking.cases import GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION, Attempt, Case, accepted
+from errata.asking.cases import Attempt, Case
+from errata.asking.completions import letter_of
 from errata.asking.prompts import Template
 from errata.core.errors import UserError
 from errata.data.records import Key, Problem, Question
-from errata.inference.journal import Completion, Request, Sampling
+from errata.data.rows import GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION, AnswerRow, AttemptRow
+from errata.inference.requests import Completion, Request, Sampling
 from errata.reading.answers import read_answer
 from errata.reading.choices import is_name, without_choice, without_conclusion
 from errata.reading.giveaway import gives_away
@@ -101,7 +103,7 @@ class Method:
             None if conclude is None else prompts.read(conclude, "conclude"),
         )
 
-    def case(self, problem: Problem, question: Question, row: Mapping[str, Any]) -> Case:
+    def case(self, problem: Problem, question: Question, row: AnswerRow) -> Case:
         """The case of a question.
 
         Args:
@@ -109,13 +111,13 @@ class Method:
         """
         key = problem.key(question)
         if self.template is None:
-            return Case(key, question, row["prompt"], row["answer"], template=row.get("template"))
-        history = (row["prompt"], row["completion"]) if self.name == "reflect" else ()
+            return Case(key, question, row.prompt, row.answer, template=row.template)
+        history = (row.prompt, row.completion) if self.name == "reflect" else ()
         prompt = self.template.render(problem, question)
         named = question.answer is not None and is_name(
             question.answer, "\n".join((problem.text, question.text, *question.options))
         )
-        return Case(key, question, prompt, row["answer"], history, self.template.digest, named)
+        return Case(key, question, prompt, row.answer, history, self.template.digest, named)
 
     def request(self, case: Case, number: int) -> Request:
         """The first request of an attempt, by its number from 1."""
@@ -145,7 +147,7 @@ class Method:
         """What the first completion of an attempt comes to."""
         parts = _solution(first.text) if self.name == "reflect" else ("", first.text)
         critique, text = parts or ("", first.text)
-        answer = None if first.truncated or first.failed else read_answer(text, question.letters)
+        answer = read_answer(text, question.letters) if first.complete else None
         correct = answer is not None and answer == question.answer
         rejected = None
         if correct and parts is None:
@@ -162,7 +164,7 @@ class Method:
         rejected = reading.rejected
         if self.conclude is not None and reading.correct and not rejected:
             # without a second request there was nothing but the answer, which leads nowhere
-            concluded = accepted(second, question.letters) if second else None
+            concluded = letter_of(second, question.letters) if second else None
             rejected = None if concluded == question.answer else INCONCLUSIVE
         return Attempt(
             # what could not be verified is a failure, not a right answer
@@ -177,23 +179,23 @@ class Method:
 
     def row(
         self, case: Case, number: int, first: Completion, second: Completion | None, attempt: Attempt
-    ) -> dict[str, Any]:
+    ) -> AttemptRow:
         """An attempt as it stands in a line of retries."""
         reading = self.reading(case.question, first)
         last = second or first
-        return {
-            "attempt": number,
-            "temperature": self.sampling(case.key, number).temperature,
-            "completion": reading.text,
-            "answer": attempt.answer,
-            "correct": attempt.correct,
-            **({"rejected": attempt.rejected} if attempt.rejected else {}),
-            "completion_tokens": attempt.tokens,
-            "finish_reason": last.finish_reason if last.failed else first.finish_reason,
-            **({"critique": reading.critique} if reading.critique else {}),
-            **({"conclusion": second.text} if second and not second.failed else {}),
-            **({"error": last.error} if last.failed else {}),
-        }
+        return AttemptRow(
+            attempt=number,
+            temperature=self.sampling(case.key, number).temperature,
+            completion=reading.text,
+            answer=attempt.answer,
+            correct=attempt.correct,
+            rejected=attempt.rejected,
+            completion_tokens=attempt.tokens,
+            finish_reason=last.finish_reason if last.failed else first.finish_reason,
+            critique=reading.critique or None,
+            conclusion=second.text if second and not second.failed else None,
+            error=last.error if last.failed else None,
+        )
 
 
 def _solution(text: str) -> tuple[str, str] | None:

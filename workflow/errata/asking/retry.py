@@ -5,18 +5,20 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from errata.asking.cases import OUTCOMES, REJECTIONS, Case
+from errata.asking.cases import Case
 from errata.asking.methods import METHODS, Method
 from errata.asking.until_right import UntilRight
 from errata.core.errors import UserError
-from errata.core.files import read_jsonl, write_json, write_jsonl
+from errata.core.files import write_json, write_jsonl
 from errata.data.parts import ALL_PROBLEMS, Part, add_part_argument, read_questions
-from errata.data.records import ABOUT, Key
-from errata.inference.dispatch import Load
-from errata.inference.journal import Completion, Journal, Request
-from errata.inference.session import Generation, Tally, add_serving_arguments
+from errata.data.records import ABOUT
+from errata.data.rows import GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION, RetryRow, read_answers
+from errata.data.summaries import RetrySummary
+from errata.inference.dispatch import Utilization
+from errata.inference.journal import Journal
+from errata.inference.requests import Completion, Request
+from errata.inference.session import Session, Tally, add_serving_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,14 +63,14 @@ def run(arguments: argparse.Namespace) -> None:
         UserError: the flags do not go together, or a template will not do; the server cannot be started or reached,
             stopped answering, or gave no completion at all.
     """
-    generation = Generation.from_arguments(arguments)
+    session = Session.from_arguments(arguments)
     attempts, keep = arguments.attempts, arguments.keep
     part: Part = arguments.part
-    method = Method.read(arguments.method, generation.sampling, arguments.prompt, arguments.conclude)
+    method = Method.read(arguments.method, session.sampling, arguments.prompt, arguments.conclude)
     if method.name == "reflect" and arguments.about == "all":
         raise UserError("--about all goes with self and distill: there is no mistake in a right answer to reflect on.")
     cases = asked_about(arguments.about, method, arguments.data, arguments.answers, part)
-    with generation.journal() as journal:
+    with session.journal() as journal:
         reused = take_known(cases, journal.get, method, attempts)
         going = [case for case in cases if not case.over(attempts, keep)]
         work = UntilRight(
@@ -84,10 +86,10 @@ def run(arguments: argparse.Namespace) -> None:
             finished=len(cases) - len(going),
         )
         time_left = None if arguments.time_budget is None else 60 * arguments.time_budget - journal.seconds
-        load = Load()
+        utilization = Utilization()
         # the last completion came a moment before its time was up
         if going and (time_left is None or time_left > 1.0) and work.affordable:
-            load = generation.ask(journal, work, part.label("retry"), len(cases), time_left=time_left)
+            utilization = session.ask(journal, work, part.label("retry"), len(cases), time_left=time_left)
         # of a part that is for step gather to say: the others may have gone well
         if cases and all(case.outcome == "failed" for case in cases) and part == ALL_PROBLEMS:
             failure = next(attempt.failure for attempt in cases[0].attempts.values())
@@ -96,19 +98,38 @@ def run(arguments: argparse.Namespace) -> None:
                 "Look at its log, mend it and run again."
             )
         tally = Tally()
-        write_jsonl(arguments.output, _rows(cases, journal, method, tally))
-        counts = _summary(cases, attempts, reused)
-        costs = tally.summary(journal, load, part)
-        solved = counts["solved"]
-        per_solved = round(tally.completion_tokens / solved, 1) if solved else None
-    templates = {
-        "method": method.name,
-        # what self asks with stands in the answers
-        "template": method.template.digest if method.template else next((case.template for case in cases), None),
-        **({"conclude_template": method.conclude.digest} if method.conclude else {}),
-    }
-    figures = {"tokens_per_solved": per_solved, "cancelled_tokens": round(work.cancelled_tokens)}
-    write_json(arguments.summary, {**templates, **counts, **figures, **costs})
+        write_jsonl(arguments.output, (row.to_record() for row in _rows(cases, journal, method, tally)))
+        costs = tally.costs(journal, utilization, part)
+    outcomes = Counter(case.outcome for case in cases)
+    solved_by = Counter(min(case.accepted()) for case in cases if case.accepted())
+    finished = [attempt for case in cases for attempt in case.attempts.values()]
+    rejected = Counter(attempt.rejected for attempt in finished)
+    solved = outcomes["solved"]
+    summary = RetrySummary(
+        method=method.name,
+        # self asks with the prompts of the answers
+        template=method.template.digest if method.template else next((case.template for case in cases), None),
+        conclude_template=method.conclude.digest if method.conclude else None,
+        questions=len(cases),
+        solved=solved,
+        rejected=outcomes["rejected"],
+        exhausted=outcomes["exhausted"],
+        unreadable=outcomes["unreadable"],
+        truncated=outcomes["truncated"],
+        failed=outcomes["failed"],
+        skipped=outcomes["skipped"],
+        solved_by_attempt=[solved_by[number] for number in range(1, attempts + 1)],
+        attempts=len(finished),
+        right=sum(attempt.correct for attempt in finished),
+        rejected_gives_away=rejected[GIVES_AWAY],
+        rejected_inconclusive=rejected[INCONCLUSIVE],
+        rejected_no_solution=rejected[NO_SOLUTION],
+        reused=reused,
+        tokens_per_solved=round(tally.completion_tokens / solved, 1) if solved else None,
+        cancelled_tokens=round(work.cancelled_tokens),
+        costs=costs,
+    )
+    write_json(arguments.summary, summary.to_record())
     if not cases and part == ALL_PROBLEMS:
         print("every question was answered right at first: there is nothing to learn from.", file=sys.stderr)
 
@@ -117,9 +138,9 @@ def asked_about(about: str, method: Method, data: Path, answers: Path, part: Par
     """The labelled questions of a part of the data: all, or those whose first answer was wrong or could not be read."""
     by_key = {problem.key(question): (problem, question) for problem, question in read_questions(data, part)}
     return [
-        method.case(*by_key[key], row)
-        for row in read_jsonl(answers)
-        if row["correct"] in ABOUT[about] and (key := Key(row["id"], row["question"])) in by_key
+        method.case(*by_key[row.key], row)
+        for row in read_answers(answers)
+        if row.correct in ABOUT[about] and row.key in by_key
     ]
 
 
@@ -143,7 +164,7 @@ def take_known(cases: list[Case], known: Callable[[Request], Completion | None],
     return sum(len(case.attempts) for case in cases)
 
 
-def _rows(cases: list[Case], journal: Journal, method: Method, tally: Tally) -> Iterator[dict[str, Any]]:
+def _rows(cases: list[Case], journal: Journal, method: Method, tally: Tally) -> Iterator[RetryRow]:
     for case in cases:
         rows = []
         for number in sorted(case.attempts.keys() | case.halfway.keys()):
@@ -159,28 +180,12 @@ def _rows(cases: list[Case], journal: Journal, method: Method, tally: Tally) -> 
             if second is not None:
                 tally.add(second)
             rows.append(method.row(case, number, first, second, attempt))
-        yield {
-            "id": case.key.id,
-            "question": case.key.question,
-            "expected": case.question.answer,
-            "first": case.first,
-            "outcome": case.outcome,
-            "template": case.template,
-            "attempts": rows,
-        }
-
-
-def _summary(cases: list[Case], attempts: int, reused: int) -> dict[str, Any]:
-    outcomes = Counter(case.outcome for case in cases)
-    solved_by = Counter(min(case.accepted()) for case in cases if case.accepted())
-    made = [attempt for case in cases for attempt in case.attempts.values()]
-    rejected = Counter(attempt.rejected for attempt in made)
-    return {
-        "questions": len(cases),
-        **{outcome: outcomes[outcome] for outcome in OUTCOMES},
-        "solved_by_attempt": [solved_by[number] for number in range(1, attempts + 1)],
-        "attempts": len(made),
-        "right": sum(attempt.correct for attempt in made),
-        **{f"rejected_{reason.replace('-', '_')}": rejected[reason] for reason in REJECTIONS},
-        "reused": reused,
-    }
+        yield RetryRow(
+            id=case.key.id,
+            question=case.key.question,
+            expected=case.question.answer,
+            first=case.first,
+            outcome=case.outcome,
+            template=case.template,
+            attempts=tuple(rows),
+        )

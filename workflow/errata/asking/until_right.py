@@ -9,7 +9,7 @@ from itertools import count
 from errata.asking.cases import Case, Trial
 from errata.asking.methods import Method
 from errata.inference.dispatch import ByProblem
-from errata.inference.journal import Completion
+from errata.inference.requests import Completion
 
 
 class UntilRight:

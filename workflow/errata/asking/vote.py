@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from errata.core.errors import UserError
-from errata.core.files import read_json, read_jsonl, write_json, write_jsonl
+from errata.core.files import write_json, write_jsonl
+from errata.data.rows import AnswerRow, Sample, SampleRow, read_samples
+from errata.data.summaries import Costs, SampleSummary, VoteSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,86 +21,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write one line a question; its tokens and seconds are the sums of all that voted or could have.
-
-    The summary's `labelled_samples` and `right_samples` count single samples of labelled questions: their ratio is what
-    one sampled completion gets, unreadable ones taken for wrong. `wall_seconds` is null where more was sampled than
-    votes: what the votes alone would have taken was not measured.
+    """Write one line a question; its tokens and seconds are the sums over the samples that vote.
 
     Raises:
-        UserError: a question has fewer samples than votes.
+        UserError: `--votes` is below 1, or a question has fewer samples than votes.
     """
     votes: int = arguments.votes
     if votes < 1:
         raise UserError(f"--votes {votes}: at least one sample is to vote (score.majority).")
-    sampled = read_json(arguments.samples_summary)
-    names = ("questions", "correct", "unreadable", "truncated", "failed")
-    sums = ("samples", "labelled_samples", "right_samples", "prompt_tokens", "completion_tokens")
-    counts = dict.fromkeys((*names, *sums), 0)
-    more = False
+    sampled = SampleSummary.read(arguments.samples_summary)
+    counts: Counter[str] = Counter()
 
-    def rows() -> Iterator[dict[str, Any]]:
-        nonlocal more
-        for number, row in enumerate(read_jsonl(arguments.samples), 1):
-            made = row["completions"]
-            if len(made) < votes:
+    def records() -> Iterator[dict[str, Any]]:
+        for number, row in enumerate(read_samples(arguments.samples), 1):
+            if len(row.samples) < votes:
                 raise UserError(
-                    f"{arguments.samples}:{number}: {len(made)} samples are too few for {votes} votes. "
-                    f"Set score.samples to {votes} or more and run again: what was sampled is kept."
+                    f"{arguments.samples}:{number}: {len(row.samples)} samples are too few for {votes} votes. "
+                    f"Set score.samples to {votes} or more and run again: the samples so far are kept."
                 )
-            more |= len(made) > votes
-            voting = made[:votes]
-            line = elected(row, voting)
+            counts["without a vote"] += len(row.samples) - votes
+            voting = row.samples[:votes]
+            answer = majority(row, voting)
             counts["questions"] += 1
-            counts["correct"] += line["correct"] is True
-            counts["unreadable"] += line["answer"] is None
-            counts["truncated"] += line["finish_reason"] == "length"
-            counts["failed"] += line["finish_reason"] == "error"
+            counts["correct"] += answer.correct is True
+            counts["unreadable"] += answer.answer is None
+            counts["truncated"] += answer.truncated
+            counts["failed"] += answer.failed
             counts["samples"] += votes
-            if row["expected"] is not None:
-                counts["labelled_samples"] += votes
-                counts["right_samples"] += sum(each["answer"] == row["expected"] for each in voting)
-            for name in ("prompt_tokens", "completion_tokens"):
-                counts[name] += line[name]
-            yield line
+            if row.expected is not None:
+                counts["labelled"] += votes
+                counts["right"] += sum(sample.answer == row.expected for sample in voting)
+            counts["prompt_tokens"] += sum(sample.prompt_tokens for sample in voting)
+            counts["completion_tokens"] += sum(sample.completion_tokens for sample in voting)
+            yield answer.to_record()
 
-    write_jsonl(arguments.output, rows())
-    summary = {"template": sampled.get("template"), **counts}
-    write_json(arguments.summary, {**summary, "wall_seconds": None if more else sampled["wall_seconds"]})
+    write_jsonl(arguments.output, records())
+    summary = VoteSummary(
+        template=sampled.template,
+        questions=counts["questions"],
+        correct=counts["correct"],
+        unreadable=counts["unreadable"],
+        truncated=counts["truncated"],
+        failed=counts["failed"],
+        samples=counts["samples"],
+        labelled_samples=counts["labelled"],
+        right_samples=counts["right"],
+        costs=Costs(
+            prompt_tokens=counts["prompt_tokens"],
+            completion_tokens=counts["completion_tokens"],
+            wall_seconds=None if counts["without a vote"] else sampled.costs.wall_seconds,
+        ),
+    )
+    write_json(arguments.summary, summary.to_record())
 
 
-def elected(row: dict[str, Any], samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The line of answers of one question.
+def majority(row: SampleRow, voting: Sequence[Sample]) -> AnswerRow:
+    """The answer that most samples of a question give.
 
-    Of answers with equally many votes the one that came first is taken; the completion shown is the first that gave it.
-    Where no sample can be read, the first complete one is shown, else the first that was cut off, else the failure.
+    Of answers with equally many votes the one that came first is taken. The completion shown is the first that gave it.
+    Where no sample can be read, the first complete one is shown, else the first truncated one, else the first failure.
 
     Args:
-        row: of the samples.
-        samples: those that vote. Truncated and failed ones have no answer, and with it no vote.
+        voting: the samples of the row that vote. Truncated and failed ones have no answer, so they have no vote.
     """
-    votes = Counter(sample["answer"] for sample in samples if sample["answer"] is not None)
-    # equal counts stay in the order in which they were met first
+    votes = Counter(sample.answer for sample in voting if sample.answer is not None)
+    # equal counts stay in the order in which they came first
     answer = votes.most_common(1)[0][0] if votes else None
-    ending = {"error": 2, "length": 1}
     shown = min(
-        (sample for sample in samples if sample["answer"] == answer),
-        key=lambda sample: ending.get(sample["finish_reason"], 0),
+        (sample for sample in voting if sample.answer == answer), key=lambda sample: (sample.failed, sample.truncated)
     )
-    line = {
-        "id": row["id"],
-        "question": row["question"],
-        "template": row["template"],
-        "prompt": row["prompt"],
-        "completion": shown["completion"],
-        "answer": answer,
-        "expected": row["expected"],
-        "correct": None if row["expected"] is None else answer == row["expected"],
-        "votes": dict(sorted(votes.items())),
-        "prompt_tokens": sum(sample["prompt_tokens"] for sample in samples),
-        "completion_tokens": sum(sample["completion_tokens"] for sample in samples),
-        "finish_reason": shown["finish_reason"],
-        "seconds": round(sum(sample["seconds"] for sample in samples), 3),
-        "model": row["model"],
-    }
-    return {**line, "error": shown["error"]} if "error" in shown else line
+    return AnswerRow(
+        id=row.id,
+        question=row.question,
+        template=row.template,
+        prompt=row.prompt,
+        completion=shown.completion,
+        answer=answer,
+        expected=row.expected,
+        correct=None if row.expected is None else answer == row.expected,
+        votes=dict(sorted(votes.items())),
+        prompt_tokens=sum(sample.prompt_tokens for sample in voting),
+        completion_tokens=sum(sample.completion_tokens for sample in voting),
+        finish_reason=shown.finish_reason,
+        seconds=round(sum(sample.seconds for sample in voting), 3),
+        model=row.model,
+        error=shown.error,
+    )

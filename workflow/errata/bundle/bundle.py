@@ -1,6 +1,6 @@
-"""Step bundle: pack project, environments and models into one archive, for a cluster that can download nothing.
+"""Step bundle: pack project, environments and models into one archive, for a cluster without a network.
 
-Uncompressed, since weights hardly get smaller. envs/unpack.sh makes it run where it was unpacked.
+The archive is not compressed, since weights hardly get smaller. envs/unpack.sh makes it run where it was unpacked.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from errata.models import store
 from errata.models.fetch import packed_name
 from errata.reporting import provenance
 
-FOLDER = "errata"  # what the archive unpacks to
-# The project's own, where there is no git to tell.
+FOLDER = "errata"  # the folder that the archive unpacks to
+# Files and folders of the project, if git cannot list them.
 TOP = (
     *("Snakefile", "Makefile", "LICENSE", "README.md", "pyproject.toml", "slurm"),
     *("workflow", "config", "data", "envs", "profiles", "tests", "benchmarks"),
 )
-# Files of these are part of the project before they are added to git.
+# Files in these are part of the project even before they are added to git.
 CODE = ("Snakefile", "slurm", "workflow", "config", "envs", "profiles")
 SECRET = re.compile(
     r"(?!added_tokens\.json$)"  # of a tokenizer
@@ -43,18 +43,23 @@ SECRET = re.compile(
     r"|(.+[._-])?(tokens?|secrets?|credentials?|passwords?)(\.(txt|json|ya?ml|toml|ini|cfg))?)",
     re.IGNORECASE,
 )
-# In a model's folder no secret either: tokenizers that lack one of these lose tokens without a word.
+# Not secret in a model's folder: without one of these, a tokenizer loses tokens and reports nothing.
 VOCABULARY = re.compile(r".+[._-]tokens\.json|(tokenizer|vocab).*", re.IGNORECASE)
-# Of an interpreter, what no step needs: packages of its own, its tests, static libraries, graphical tools.
+# Parts of an interpreter that no step needs: its packages, tests, static libraries and graphical tools.
 UNNEEDED = re.compile(r"site-packages|test|config-.+|idlelib|turtledemo|tkinter|lib2to3|ensurepip")
 SYSTEM = (Path("/usr"), Path("/usr/local"), Path("/"))
 SHOW_EVERY = 5.0  # seconds
 
 
 class Member(NamedTuple):
-    """Something to pack as `name`: the file, link or folder at `path`; or, if given, a link to `link` or `data`.
+    """An entry of the archive.
 
-    With `follow` a link at `path` is packed as what it leads to.
+    Attributes:
+        name: its path in the archive.
+        path: the file, link or folder to pack.
+        follow: if `path` is a link, pack its target instead.
+        link: pack a link with this target instead of `path`.
+        data: pack a file with this content instead of `path`.
     """
 
     name: str
@@ -66,11 +71,11 @@ class Member(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the archive to write")
-    parser.add_argument("--environments", nargs="+", required=True, metavar="NAME", help="built ones of .envs/")
+    parser.add_argument("--environments", nargs="+", required=True, metavar="NAME", help="built environments of .envs/")
     parser.add_argument("--bases", type=Path, nargs="*", default=[], metavar="PATH", help="results/{model}/base/...")
     parser.add_argument("--config", required=True, metavar="JSON", help="the whole configuration")
     parser.add_argument(
-        "--configfiles", type=Path, nargs="*", default=[], metavar="FILE", help="where it was read from"
+        "--configfiles", type=Path, nargs="*", default=[], metavar="FILE", help="the files it was read from"
     )
 
 
@@ -100,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def project_files(root: Path) -> list[Path]:
-    """The project's files, from `root`: what git tracks, and new code; without git what the known names hold."""
+    """The project's files, relative to `root`: those that git tracks and new code; without git those in `TOP`."""
     git = ["git", "-C", str(root), "ls-files", "-z"]
     listed: list[str] = []
     if (root / ".git").exists():
@@ -111,14 +116,14 @@ def project_files(root: Path) -> list[Path]:
     if not found:
         for name in TOP:
             found.update(Path(each.name) for each in _tree(root / name, name))
-    there = [path for path in sorted(found) if (root / path).is_symlink() or (root / path).is_file()]
+    existing = [path for path in sorted(found) if (root / path).is_symlink() or (root / path).is_file()]
     return [
-        path for path in there if not any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts)
+        path for path in existing if not any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts)
     ]
 
 
 def state(root: Path) -> str:
-    """Changes when a file of the project does."""
+    """A digest that changes when a file of the project changes."""
     digest = hashlib.sha256()
     for path in project_files(root):
         status = (root / path).lstat()
@@ -127,27 +132,30 @@ def state(root: Path) -> str:
 
 
 def inside(root: Path, paths: Iterable[Path]) -> list[Path]:
-    """The paths as they are from `root`.
+    """The paths relative to `root`.
 
     Raises:
-        UserError: one is outside, so that the bundle could not put it in its place.
+        UserError: one is outside, so a bundle cannot contain it.
     """
     found = []
     for path in paths:
         full = Path(os.path.normpath(root / path))
         if not full.is_relative_to(root):
             raise UserError(
-                f"{path}: lies outside the project, so a bundle cannot hold it. Copy it into config/ or data/."
+                f"{path}: is outside the project, so a bundle cannot contain it. Copy it into config/ or data/."
             )
         found.append(full.relative_to(root))
     return found
 
 
 def named_files(root: Path, config: Any, key: str = "") -> Iterator[Path]:
-    """The files that a configuration names, such as its data, from `root`.
+    """The files that a configuration names, such as its data, relative to `root`.
+
+    Args:
+        key: the key of `config` in the configuration; empty for all of it.
 
     Raises:
-        UserError: the data set is not inside the project.
+        UserError: a file of the data set is outside the project.
     """
     if isinstance(config, dict):
         for name, value in config.items():
@@ -162,7 +170,7 @@ def named_files(root: Path, config: Any, key: str = "") -> Iterator[Path]:
 
 
 def environment(root: Path, name: str) -> Iterator[Member]:
-    """A built environment, its flag, and the folders on the way, links kept.
+    """A built environment and its flag; links stay links.
 
     Raises:
         UserError: it is not built.
@@ -175,13 +183,13 @@ def environment(root: Path, name: str) -> Iterator[Member]:
 
 
 def interpreter(python: Path) -> list[Member]:
-    """The Python that environments stand on, where it is one folder of its own and not a part of the system.
+    """The base interpreter of the environments, if it has a folder of its own; the system's Python is not packed.
 
     Args:
-        python: of an environment.
+        python: the Python of an environment.
     """
-    asked = [str(python), "-c", "import sys; print(sys.base_prefix, '%d.%d' % sys.version_info[:2], sep='\\n')"]
-    prefix, version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")[:2]
+    command = [str(python), "-c", "import sys; print(sys.base_prefix, '%d.%d' % sys.version_info[:2], sep='\\n')"]
+    prefix, version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[:2]
     base = Path(prefix)
     binary = (base / "bin" / f"python{version}").resolve()
     if base in SYSTEM or not binary.is_relative_to(base) or not (base / "lib" / f"python{version}").is_dir():
@@ -197,23 +205,23 @@ def interpreter(python: Path) -> list[Member]:
 
 
 def _own_library(binary: Path, base: Path) -> bytes:
-    """The interpreter's program, made to look for its library beside itself instead of under its old path."""
+    """The interpreter's program, changed to look for its library beside itself instead of under its old path."""
     content = binary.read_bytes()
     old, new = str(base / "lib").encode() + b"\0", b"$ORIGIN/../lib\0"
     if len(new) > len(old):
         return content
-    # a zero before it: the path as a whole, not the end of another one
+    # with the zero before it: the complete path, not the end of another one
     return content.replace(b"\0" + old, b"\0" + new + bytes(len(old) - len(new)))
 
 
 def models(root: Path, bases: Sequence[Path], sources: Mapping[str, str | None]) -> Iterator[Member]:
-    """The base models: what results/{model}/base leads to, under models/ in the archive, and the links to it.
+    """The base models: under models/ in the archive, and the links to them in results/{model}/base.
 
     Args:
         bases: results/{model}/base/model.gguf or checkpoint.
-        sources: `source` by model.
+        sources: `source` of each model.
     """
-    kept = (root / store.MODELS).resolve()
+    downloads = (root / store.MODELS).resolve()
     packed: set[Path] = set()
     for base in bases:
         here = root / base
@@ -224,23 +232,23 @@ def models(root: Path, bases: Sequence[Path], sources: Mapping[str, str | None])
             if target is None:
                 yield Member(str(name), path)
                 continue
-            if _kept_out(name):
+            if _is_foreign(name):
                 continue
-            if target.is_relative_to(kept):
-                place = store.MODELS / target.relative_to(kept)
-                whole = Path(*place.parts[:2])
+            if target.is_relative_to(downloads):
+                place = store.MODELS / target.relative_to(downloads)
+                model = Path(*place.parts[:2])
+                original = downloads / model.name
             else:
-                whole = place = store.MODELS / packed_name(sources[base.parts[1]] or "") / path.name
-            if whole not in packed:
-                yield from _tree(
-                    kept / whole.parts[1] if target.is_relative_to(kept) else path, str(whole), follow=True
-                )
-            packed.add(whole)
+                model = place = store.MODELS / packed_name(sources[base.parts[1]] or "") / path.name
+                original = path
+            if model not in packed:
+                yield from _tree(original, str(model), follow=True)
+            packed.add(model)
             yield Member(str(name), path, link=os.path.relpath(place, name.parent))
 
 
 def _target(path: Path) -> Path | None:
-    """What a path leads to by a link of its own or of its folder, where links are left as they are; None if by none."""
+    """The target of a path that is a link or is in a linked folder, without following further links; else None."""
     if path.is_symlink():
         place = path.parent.resolve() / path.readlink()
     elif path.parent.is_symlink():
@@ -251,20 +259,21 @@ def _target(path: Path) -> Path | None:
 
 
 def _tree(path: Path, name: str, skip: re.Pattern[str] | None = None, follow: bool = False) -> Iterator[Member]:
-    """A file or folder with all in it. With `follow`, for models, links are packed as what they lead to."""
+    """A file or a folder with its contents. With `follow`, for models, the targets of links are packed."""
     yield Member(name, path, follow)
     if path.is_dir() and (follow or not path.is_symlink()):
         for inner in sorted(path.iterdir()):
-            if not (follow and _kept_out(inner)) and not (skip and skip.fullmatch(inner.name)):
+            if not (follow and _is_foreign(inner)) and not (skip and skip.fullmatch(inner.name)):
                 yield from _tree(inner, f"{name}/{inner.name}", skip, follow)
 
 
-def _kept_out(path: Path) -> bool:
-    """Whether something in a model's folder is none of the model's."""
+def _is_foreign(path: Path) -> bool:
+    """Whether something in a model's folder is not part of the model."""
     return path.name.startswith(".") or (not VOCABULARY.fullmatch(path.name) and _secret(path))
 
 
 def _secret(path: Path) -> bool:
+    """Whether a file may hold a secret, by its name; if so, a message says that it is left out."""
     if SECRET.fullmatch(path.name):
         print(f"{path}: left out, since it may hold a secret")
         return True
@@ -272,12 +281,12 @@ def _secret(path: Path) -> bool:
 
 
 def pack(members: Sequence[Member], output: Path) -> None:
-    """Write the archive, whole or not at all, and tell how far it is.
+    """Write the archive, completely or not at all, and show the progress.
 
     Raises:
         UserError: something cannot be read, or the disk is full.
     """
-    total = _bytes(members) / 2**30
+    total = _total_bytes(members) / 2**30
     start = shown = time.monotonic()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -301,7 +310,7 @@ def pack(members: Sequence[Member], output: Path) -> None:
 
 
 def _add(archive: tarfile.TarFile, member: Member) -> None:
-    """Add one member; its time of modification in whole seconds: rounded down alike, none gets newer than another."""
+    """Add a member. Its modification time is rounded down to seconds, like all others: their order does not change."""
     name = f"{FOLDER}/{member.name}"
     archive.dereference = member.follow
     if member.link is not None or member.data is not None:
@@ -314,14 +323,14 @@ def _add(archive: tarfile.TarFile, member: Member) -> None:
         archive.addfile(info, BytesIO(member.data or b""))
         return
     try:
-        # the second name of a file becomes a hard link in the archive
+        # a second name of the same file becomes a hard link in the archive
         info = archive.gettarinfo(member.path, name)
         file = member.path.open("rb") if info is not None and info.isreg() else None
     except OSError as error:
         raise cannot_read(member.path, error) from error
     if info is None:
         return  # a socket or the like
-    # neither names of this machine's users nor fractions, which would take a header of their own for every file
+    # no users of this machine, and no fractions of a second, which would need an extra header for every file
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mtime = int(info.mtime)
@@ -329,8 +338,8 @@ def _add(archive: tarfile.TarFile, member: Member) -> None:
         archive.addfile(info, file)
 
 
-def _bytes(members: Iterable[Member]) -> int:
-    """How much there is to pack; files with several names count once."""
+def _total_bytes(members: Iterable[Member]) -> int:
+    """The bytes to pack; a file with several names counts once."""
     seen: set[tuple[int, int]] = set()
     total = 0
     for member in members:

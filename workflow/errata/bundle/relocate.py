@@ -1,7 +1,7 @@
-"""Step relocate: make the environments of an unpacked bundle run where they lie. envs/unpack.sh finds a Python for it.
+"""Step relocate: adapt the environments of an unpacked bundle to their new place. envs/unpack.sh finds a Python for it.
 
-An environment of uv names its base interpreter in two places, the link bin/python and pyvenv.cfg, both by full path;
-everything else in it is relocatable.
+An environment made by uv contains the full path of its base interpreter in two places: the link bin/python, and
+pyvenv.cfg. The rest of it can be moved.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from errata.core.files import cannot_write, write_text
 from errata.environments.environment import LIBRARIES
 
 MANIFEST = "errata-bundle.json"
-INTERPRETER = ".envs/python"  # the one that came with the bundle
+INTERPRETER = ".envs/python"  # the interpreter that came with the bundle
 SNAKEMAKE = Path(".envs/workflow/bin/snakemake")
 STARTS = "import sys, bz2, ctypes, hashlib, lzma, sqlite3, ssl, zlib; print(sys.prefix)"
 GLIBC = re.compile(r"glibc (\d+)\.(\d+)")
@@ -44,24 +44,24 @@ def run(arguments: argparse.Namespace) -> None:
         print(
             f"This machine has {libc()}, the bundle was made with {manifest['libc']}: trying the libraries", flush=True
         )
-        for fault in faults(prefixes):
+        for fault in find_faults(prefixes):
             print(f"  {fault}")
-    version = started([root / SNAKEMAKE, "--version"])
+    version = run_program([root / SNAKEMAKE, "--version"])
     words = ["--configfile", *manifest["configfiles"]] if manifest["configfiles"] else []
     command = shlex.join([str(SNAKEMAKE), "--profile", "slurm", *words])
     print(f"Snakemake {version.strip()} starts. From here on, in {root}: {command}")
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
-    """What a bundle says of itself.
+    """The manifest of an unpacked bundle.
 
     Raises:
-        UserError: `root` is no unpacked bundle.
+        UserError: `root` is not an unpacked bundle.
     """
     try:
         manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{root}: no unpacked bundle ({MANIFEST}: {error}).") from error
+        raise UserError(f"{root}: not an unpacked bundle ({MANIFEST}: {error}).") from error
     return manifest
 
 
@@ -74,10 +74,10 @@ def libc() -> str:
 
 
 def check_machine(manifest: dict[str, Any], machine: str, library: str) -> bool:
-    """Whether the C library is older than where the bundle was made, so that its libraries may not load.
+    """Whether this machine's C library is older than that of the bundle, so that libraries may not load.
 
     Raises:
-        UserError: nothing of the bundle can run here.
+        UserError: the environments cannot run here.
     """
     if machine != manifest["machine"]:
         raise UserError(f"This machine is {machine}, the bundle was made on and for {manifest['machine']}.")
@@ -88,15 +88,15 @@ def check_machine(manifest: dict[str, Any], machine: str, library: str) -> bool:
 
 
 def point(prefix: Path, base: Path, root: Path) -> None:
-    """Make an environment stand on another base interpreter.
+    """Give an environment another base interpreter.
 
     Args:
         prefix: the environment.
-        base: the interpreter's program.
-        root: links inside it are relative.
+        base: the program of the interpreter.
+        root: the bundle; links inside it are relative.
 
     Raises:
-        UserError: the environment is of another version of Python, or cannot be written.
+        UserError: the environment needs another version of Python, or cannot be written.
     """
     path = prefix / "pyvenv.cfg"
     try:
@@ -121,23 +121,23 @@ def point(prefix: Path, base: Path, root: Path) -> None:
 
 
 def check(prefix: Path) -> str:
-    """Start an environment's Python and say what it stands on.
+    """Start an environment's Python, and describe its base interpreter.
 
     Raises:
         UserError: it does not start, or not as this environment.
     """
     python = prefix / "bin" / "python"
-    answer = started([python, "-c", STARTS]).strip()
-    if Path(answer).resolve() != prefix.resolve():
-        raise UserError(f"{python}: starts as {answer}. Is PYTHONHOME set? Unset it and run envs/unpack.sh again.")
+    shown = run_program([python, "-c", STARTS]).strip()
+    if Path(shown).resolve() != prefix.resolve():
+        raise UserError(f"{python}: starts as {shown}. Is PYTHONHOME set? Unset it and run envs/unpack.sh again.")
     return f"Python {platform.python_version()}, {os.path.realpath(python)}"
 
 
-def started(command: list[Path | str]) -> str:
-    """What a program prints.
+def run_program(command: list[Path | str]) -> str:
+    """Run a program, and return what it prints.
 
     Raises:
-        UserError: it does not start or fails.
+        UserError: it does not start, or fails.
     """
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     try:
@@ -146,14 +146,14 @@ def started(command: list[Path | str]) -> str:
         raise UserError(f"{command[0]}: does not start ({error.strerror}).") from error
     if done.returncode != 0:
         raise UserError(
-            f"{command[0]}: does not start: {done.stderr.strip()[-500:]}. Is the bundle unpacked whole? "
+            f"{command[0]}: does not start: {done.stderr.strip()[-500:]}. Is the bundle unpacked completely? "
             "Try another Python of the same version with envs/unpack.sh --python PATH."
         )
     return done.stdout
 
 
-def faults(prefixes: list[Path]) -> list[str]:
-    """The libraries of environments that are there and cannot be imported on this machine, one message each."""
+def find_faults(prefixes: list[Path]) -> list[str]:
+    """Installed libraries of environments that cannot be imported on this machine, one message each."""
     script = (
         "import importlib, importlib.util, sys\n"
         "for name in sys.argv[1:]:\n"
@@ -163,6 +163,6 @@ def faults(prefixes: list[Path]) -> list[str]:
     )
     found = []
     for prefix in prefixes:
-        lines = started([prefix / "bin" / "python", "-c", script, *LIBRARIES]).splitlines()
+        lines = run_program([prefix / "bin" / "python", "-c", script, *LIBRARIES]).splitlines()
         found += [f"{prefix.name}: {line}" for line in lines]
     return found or ["all of them load"]

@@ -1,6 +1,5 @@
 """Problems with their questions, as they are in results/data, and the key of a question."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,11 +15,6 @@ class Key(NamedTuple):
 
     id: str
     question: int
-
-
-def usable(attempt: Mapping[str, Any]) -> bool:
-    """Whether an attempt, as it stands in a line of retries, was accepted: right, and not rejected for anything."""
-    return bool(attempt["correct"]) and not attempt.get("rejected")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,22 @@ completion failed, is truncated, is complete or is accepted is decided here and 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from errata.core.errors import UserError
-from errata.core.files import read_jsonl
+from errata.core.files import read_jsonl, read_jsonl_places
 from errata.data.records import Key
 
 Row = TypeVar("Row")
+
+OUTCOMES = ("solved", "rejected", "exhausted", "unreadable", "truncated", "failed", "skipped")
+"""What became of a question that was asked again, see `RetryRow`."""
+REJECTIONS = GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION = "gives-away", "inconclusive", "no-solution"
+"""Why a right attempt is not accepted, see `AttemptRow`."""
+# the finish reason of a request for which the server gave no completion
+ERROR = "error"
 
 
 class Ending:
@@ -25,7 +32,7 @@ class Ending:
     @property
     def failed(self) -> bool:
         """The server gave no completion."""
-        return self.finish_reason == "error"
+        return self.finish_reason == ERROR
 
     @property
     def truncated(self) -> bool:
@@ -210,7 +217,9 @@ class AttemptRow(Ending):
         completion: the text that may be trained on: of reflect, only the part below the heading.
         answer: the letter read from it, None where none could be read.
         correct: whether that is the label.
-        rejected: why a right answer is not accepted, of `errata.asking.cases.REJECTIONS`; None where it is accepted.
+        rejected: why a right answer is not accepted, None where it is: `gives-away`, it says that the model was given
+            the answer; `inconclusive`, its reasoning does not lead to the answer; `no-solution`, no heading says where
+            the reasoning begins that may be trained on.
         completion_tokens: of all that was generated for the attempt, the verification included.
         critique: of reflect, what the model wrote above the heading.
         conclusion: of reflect, the completion that verified it.
@@ -278,7 +287,10 @@ class RetryRow:
     Attributes:
         expected: the label.
         first: the first answer, None where none could be read.
-        outcome: of `errata.asking.cases.OUTCOMES`.
+        outcome: `solved`, or why it is not. `rejected`: there were right answers, but none was accepted. `exhausted`:
+            there were answers, but no right one. `unreadable`: no completion had an answer that could be read.
+            `truncated`: all completions were cut off by their limit of tokens. `failed`: the server gave no completion.
+            `skipped`: never asked, since the budget was spent.
         template: digest of the template of the prompt that the attempts were asked with.
         attempts: in the order of their numbers.
     """
@@ -288,7 +300,7 @@ class RetryRow:
     expected: str | None
     first: str | None
     outcome: str
-    attempts: tuple[AttemptRow, ...] = field(default=())
+    attempts: tuple[AttemptRow, ...] = ()
     template: str | None = None
 
     @property
@@ -336,6 +348,15 @@ def read_samples(path: Path) -> Iterator[SampleRow]:
 def read_retries(path: Path) -> Iterator[RetryRow]:
     """The rows of a file of retries, in its order; raises as `read_answers`."""
     return _read(path, RetryRow.from_record)
+
+
+def read_places(path: Path) -> Iterator[tuple[int, Key]]:
+    """The byte at which each row of one of these files starts, with its question; raises as `read_answers`."""
+    for place, record in read_jsonl_places(path):
+        try:
+            yield place, Key(record["id"], record["question"])
+        except KeyError as error:
+            raise UserError(f"{path}: a row has no {error}. Delete the file and run again.") from error
 
 
 def _read(path: Path, parse: Callable[[Mapping[str, Any]], Row]) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from errata.core.errors import UserError
+from errata.data.rows import ERROR
 from errata.inference.http import Connection, NoReply, Reply
 from errata.inference.journal import Journal
 from errata.inference.requests import Completion, Request
@@ -166,7 +167,7 @@ async def connected(server: Server, journal: Journal, timeout: float) -> AsyncIt
 
 
 def _failed(start: float, message: str, *, refused: bool = False) -> Completion:
-    return Completion("", "error", 0, 0, _seconds_since(start), error=message, refused=refused)
+    return Completion("", ERROR, 0, 0, _seconds_since(start), error=message, refused=refused)
 
 
 def _seconds_since(start: float) -> float:

@@ -20,6 +20,7 @@ from errata.core.processes import orderly_end
 from errata.core.progress import Progress
 from errata.data.parts import ALL_PROBLEMS, Part
 from errata.data.records import Key
+from errata.data.summaries import Costs, PartRuns
 from errata.inference.client import connected
 from errata.inference.dispatch import PendingT, Scheduler, Utilization, dispatch
 from errata.inference.journal import Journal
@@ -254,21 +255,17 @@ class Tally:
         self.cached += completion.cached_tokens or 0
         self.cache_known |= completion.cached_tokens is not None
 
-    def summary(self, journal: Journal, load: Utilization, part: Part = ALL_PROBLEMS) -> dict[str, Any]:
-        """Tokens; seconds of asking, all runs together; what this run asked and how busy it kept the server.
-
-        Of a part also when it asked and for how long this run did, so that step gather can add the parts up.
-        """
-        costs = {
-            "prompt_tokens": self.prompt_tokens,
-            # of them, those that the server's prefix cache held; null where the server does not tell
-            "cached_tokens": self.cached if self.cache_known else None,
-            "completion_tokens": self.completion_tokens,
-            "wall_seconds": round(journal.seconds, 3),
-            "requests": load.requests,
-            "cancelled": load.cancelled,
-            "saturated": None if load.share is None else round(load.share, 3),
-        }
-        if part == ALL_PROBLEMS:
-            return costs
-        return {**costs, "part": str(part), "asked_seconds": round(load.seconds, 3), "runs": journal.runs.spans}
+    def costs(self, journal: Journal, utilization: Utilization, part: Part = ALL_PROBLEMS) -> Costs:
+        """What the asking cost; of a part also when it was asked, so that step gather can add the parts up."""
+        return Costs(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached if self.cache_known else None,
+            completion_tokens=self.completion_tokens,
+            wall_seconds=round(journal.seconds, 3),
+            requests=utilization.requests,
+            cancelled=utilization.cancelled,
+            saturated=None if utilization.share is None else round(utilization.share, 3),
+            runs=None
+            if part == ALL_PROBLEMS
+            else PartRuns(str(part), round(utilization.seconds, 3), tuple(journal.runs.spans)),
+        )

@@ -15,7 +15,6 @@ from errata.config.strategies import Strategies, Strategy
 from errata.config.variants import BASE, Variant
 from errata.core import gpus
 
-SPLITS = ("train", "test")
 # What a method asks with, beside the prompt of the first answers.
 _PURPOSES = {"distill": ["distill"], "reflect": ["reflect", "conclude"]}
 

@@ -9,10 +9,10 @@ from errata.config.variants import BASE
 from errata.core.errors import UserError
 from errata.core.files import write_text
 from errata.core.wording import duration
+from errata.data.records import SPLITS
 from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
 from errata.reporting.tables import DASH, JUDGED, accuracy, difference, markdown, number, read_config, write_csv
 
-SPLITS = ("train", "test")
 COLUMNS = {
     "model": "left",
     "GiB": "right",
