@@ -12,24 +12,30 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["snakemake.cli", "snakemake.api", "snakemake_executor_plugin_slurm"])
 
 
-def snakemake(folder: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
-    """Run `python -m snakemake` in a folder; give its exit status and everything that it printed."""
+def snakemake(
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str], *, errors: bool = True
+) -> tuple[int, str]:
+    """Run `python -m snakemake` in a folder; give its exit status and everything that it printed.
+
+    Args:
+        errors: whether the text contains what goes to stderr.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "output"
-        process = _CONTEXT.Process(target=_run, args=(folder, output, list(arguments), dict(environment)))
+        process = _CONTEXT.Process(target=_run, args=(folder, output, list(arguments), dict(environment), errors))
         process.start()
         process.join()
         assert process.exitcode is not None
         return process.exitcode, output.read_text(encoding="utf-8")
 
 
-def _run(folder: Path, output: Path, arguments: list[str], environment: dict[str, str]) -> None:
+def _run(folder: Path, output: Path, arguments: list[str], environment: dict[str, str], errors: bool) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     file = os.open(output, os.O_WRONLY | os.O_CREAT)
-    for number in (1, 2):
-        os.dup2(file, number)
+    os.dup2(file, 1)
+    os.dup2(file if errors else os.open(os.devnull, os.O_WRONLY), 2)
     # without the folders of this test session, as in a process of its own
     sys.path[:] = ["", *(path for path in sys.path if "-packages" in path or path.startswith(sys.base_prefix))]
     sys.argv = ["snakemake", *arguments]

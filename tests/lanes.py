@@ -123,7 +123,7 @@ LINT = Lane(
         tool("mypy"),
     ],
 )
-FAST = Lane("fast", [pytest("-n", "2", "--dist", "worksteal", "-m", "not slow")])
+FAST = Lane("fast", [pytest("-n", "2", "--dist", "loadfile", "-m", "not slow")])
 SERVE, TRAIN, QUANTIZE, WORKFLOW, VLLM = "serve-cpu", "train-cpu", "quantize-cpu", "workflow", "serve-vllm-cpu"
 LANES = {
     "check": [FAST, LINT],
@@ -144,6 +144,7 @@ LANES = {
             environments=[SERVE, TRAIN, QUANTIZE],
         ),
         slow("training", "tests/slow/test_training.py", "tests/slow/test_stack.py", environments=[TRAIN]),
+        slow("installed", "tests/slow/test_installed.py", environments=[SERVE, TRAIN, QUANTIZE]),
         slow(
             "serving",
             "tests/slow/test_kills.py",
