@@ -133,16 +133,17 @@ def test_retries_killed_at_random_moments_lose_nothing_and_ask_nothing_twice(ste
 CANCEL = """
 import asyncio, sys, time
 from pathlib import Path
-from errata.inference.client import connected
-from errata.inference.journal import Journal, Request, Sampling
+from errata.inference.client import open_client
+from errata.inference.journal import Journal
+from errata.inference.requests import Request, Sampling
 from errata.data.records import Key
-from errata.inference.server import ServerSpec, serving
+from errata.inference.server import ServerSpec, run_server
 
 def request(number, prompt, tokens):
     return Request(Key("p", number), 1, prompt, Sampling(tokens, 0.0, 1.0, number))
 
 async def main(server, journal):
-    async with connected(server, journal, 60.0) as client:
+    async with open_client(server, journal, 60.0) as client:
         count = "Count from 1 to 1000, every number on a line of its own: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
         long = [asyncio.create_task(client.complete(request(number, count, 1500))) for number in range(4)]
         await asyncio.sleep(2)
@@ -155,7 +156,7 @@ async def main(server, journal):
 
 weights, journal, log = map(Path, sys.argv[1:])
 spec = ServerSpec("llamacpp", "m", weights, {"parallel": 4, "context": 2048})
-with Journal(journal, "m") as journal, serving(spec, log) as server:
+with Journal(journal, "m") as journal, run_server(spec, log) as server:
     asyncio.run(main(server, journal))
 """
 

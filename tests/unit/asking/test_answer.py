@@ -313,7 +313,7 @@ def test_a_wrong_key_is_told_with_the_variable(
             {"rules": [{"match": "Hello", "replies": [{"status": 400, "error": "no chat template"}]}]},
             "no chat template",
         ),
-        ({"rules": [{"match": "Hello", "replies": [{"body": '{"choices": []}'}]}]}, "holds no choice"),
+        ({"rules": [{"match": "Hello", "replies": [{"body": '{"choices": []}'}]}]}, "contains no choice"),
         ({"rules": [{"match": "Hello", "replies": [{"status": 503, "error": "loading"}]}]}, "within 1 s"),
     ],
     ids=["web page", "half a JSON", "404", "403", "no chat template", "no choice", "never ready"],

@@ -11,7 +11,7 @@ from errata.asking.prompts import Template
 from errata.asking.retry import take_known
 from errata.asking.until_right import UntilRight
 from errata.data.records import Key, Question
-from errata.inference.journal import Completion, Request, Sampling
+from errata.inference.requests import Completion, Request, Sampling
 
 CONCLUDE = "Conclude: The answer is"
 QUESTION = Question(0, "?", ("one", "two"), "A")
@@ -78,7 +78,7 @@ class Courses:
                 return cases
             if self._chance.random() < failures / 3:
                 for job in under_way:
-                    work.dropped(job)
+                    work.drop(job)
                 under_way.clear()
                 work.ask_failures_again()
                 continue
@@ -89,9 +89,9 @@ class Courses:
                 tokens = self._chance.randint(1, GREEDY.max_tokens)
                 text = self._chance.choice(TEXTS)
                 completion = self.journal[job.request] = Completion(text, "stop", 9, tokens, float(tokens))
-            for loser in list(work.done(job, completion)):
+            for loser in list(work.finish(job, completion)):
                 under_way.remove(loser)
-                work.dropped(loser)
+                work.drop(loser)
         return cases
 
 

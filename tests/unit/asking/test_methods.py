@@ -11,7 +11,7 @@ from errata.asking.methods import Method
 from errata.asking.prompts import Template, read
 from errata.data.records import Problem, Question
 from errata.data.rows import AnswerRow, AttemptRow
-from errata.inference.journal import Completion, Sampling
+from errata.inference.requests import Completion, Sampling
 from helpers import PROMPTS, indexed, problem, write_jsonl
 from servers import ScriptedServer, Start
 

@@ -15,7 +15,7 @@ from errata.asking.methods import Method
 from errata.asking.until_right import UntilRight
 from errata.data.records import Key, Question
 from errata.inference.dispatch import ByProblem
-from errata.inference.journal import Completion, Sampling
+from errata.inference.requests import Completion, Sampling
 
 Item = tuple[str, int]
 
@@ -149,7 +149,7 @@ class World:
                     break
                 if self.chance.random() < self.breakdowns:
                     for job in under_way:
-                        work.dropped(job)
+                        work.drop(job)
                     under_way.clear()
                     work.ask_failures_again()
                     for attempts in self.finished.values():
@@ -159,18 +159,18 @@ class World:
                 job = min(under_way, key=lambda each: under_way[each][0])
                 self.now, completion = under_way.pop(job)
                 self.finish(job, completion)
-                losers = list(work.done(job, completion))
+                losers = list(work.finish(job, completion))
                 assert set(losers) <= set(under_way)
                 for loser in losers:
                     if self.chance.random() < 0.1:
                         # it came at the same moment: it is taken all the same
                         _, completion = under_way.pop(loser)
                         self.finish(loser, completion)
-                        assert not list(work.done(loser, completion))
+                        assert not list(work.finish(loser, completion))
                         continue
                     del under_way[loser]
                     self.cancelled.append((loser.case.key, loser.request.attempt, self.now - loser.sent))
-                    work.dropped(loser)
+                    work.drop(loser)
         assert work.finished == sum(case.over(self.attempts, self.keep) for case in cases)
         refused = any(each.refused for attempts in self.finished.values() for each in attempts.values())
         # a refusal ends a question, and a right answer may come at that very moment
@@ -280,7 +280,7 @@ def one_question(keep: int) -> tuple[Case, UntilRight]:
 def give(work: UntilRight, completion: Completion) -> None:
     job = work.next()
     assert job is not None
-    assert not work.done(job, completion)
+    assert not work.finish(job, completion)
 
 
 FAILURE = Completion("", "error", 0, 0, 1.0, error="HTTP 500")

@@ -17,7 +17,7 @@ from engines import SLOW_REPLY, Prepare, alive, finished, free, gone, pid, step,
 from errata.__main__ import main
 from errata.core.errors import UserError
 from errata.core.secrets import KEY_VARIABLES
-from errata.inference.server import ServerSpec, serving
+from errata.inference.server import ServerSpec, run_server
 from helpers import read_jsonl
 from servers import PATIENCE
 
@@ -34,7 +34,9 @@ def test_a_server_gets_its_flags_answers_with_its_own_key_and_leaves_nothing_beh
     options = {"max_model_len": 4096, "enforce_eager": True, "enable_lora": False, "quantization": None}
     options["hf_overrides"] = {"a": 1}
     before = signal.getsignal(signal.SIGTERM)
-    with serving(spec(tmp_path, options=options, trust_remote_code=True), tmp_path / "logs" / "server.log") as running:
+    with run_server(
+        spec(tmp_path, options=options, trust_remote_code=True), tmp_path / "logs" / "server.log"
+    ) as running:
         command = json.loads((server.folder / "command.json").read_text())
         assert "engine of" in (tmp_path / "logs" / "server.log").read_text()
         assert running.base_url == server.base_url
@@ -59,7 +61,7 @@ def test_a_server_gets_the_environment_without_the_keys_of_others(
         monkeypatch.setenv(name, f"my {name}")
     monkeypatch.setenv(KEY_VARIABLES, "OTHER:OUR_LLM")  # an api_key_env of the configuration
     server = engine()
-    with serving(spec(tmp_path), tmp_path / "log", {"ERRATA_EXTRA": "1"}) as running:
+    with run_server(spec(tmp_path), tmp_path / "log", {"ERRATA_EXTRA": "1"}) as running:
         given = Path(f"/proc/{pid(server)}/environ").read_text()
     variables = dict(pair.split("=", 1) for pair in given.rstrip("\0").split("\0"))
     assert not secrets & variables.keys()
@@ -86,7 +88,7 @@ def test_gptq_checkpoints_without_kernels_in_vllm_are_served_with_those_of_hummi
     (tmp_path / "checkpoint").mkdir()
     settings = {"quant_method": "gptq", "bits": bits}
     (tmp_path / "checkpoint" / "config.json").write_text(json.dumps({"quantization_config": settings}))
-    with serving(spec(tmp_path, options=options), tmp_path / "log"):
+    with run_server(spec(tmp_path, options=options), tmp_path / "log"):
         command = json.loads((server.folder / "command.json").read_text())
     chosen = command[command.index("--quantization") + 1] if "--quantization" in command else None
     assert chosen == kernels
@@ -94,14 +96,17 @@ def test_gptq_checkpoints_without_kernels_in_vllm_are_served_with_those_of_hummi
 
 def test_two_servers_at_once_have_different_ports_and_keys(tmp_path: Path, engine: Prepare) -> None:
     engine()
-    with serving(spec(tmp_path), tmp_path / "1.log") as first, serving(spec(tmp_path), tmp_path / "2.log") as second:
+    with (
+        run_server(spec(tmp_path), tmp_path / "1.log") as first,
+        run_server(spec(tmp_path), tmp_path / "2.log") as second,
+    ):
         assert first.base_url != second.base_url
         assert first.api_key != second.api_key
 
 
 def test_an_error_in_the_block_stops_the_server(tmp_path: Path, engine: Prepare) -> None:
     server = engine()
-    with pytest.raises(KeyError), serving(spec(tmp_path), tmp_path / "log"):
+    with pytest.raises(KeyError), run_server(spec(tmp_path), tmp_path / "log"):
         raise KeyError
     gone(server)
 
@@ -169,7 +174,7 @@ def test_a_server_that_does_not_start_is_reported_with_its_log(tmp_path: Path, m
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     with (
         pytest.raises(UserError, match=r"ended \(exit status 1\)(.|\n)*\| ValueError: no weights found"),
-        serving(spec(tmp_path), tmp_path / "log"),
+        run_server(spec(tmp_path), tmp_path / "log"),
     ):
         pass
 
@@ -183,7 +188,7 @@ def test_a_server_that_is_never_ready_is_stopped_after_the_timeout(
     monkeypatch.setattr("errata.inference.server.time", clock)
     with (
         pytest.raises(UserError, match=r"no completion within 30 s .*still loading.*Raise ready_timeout"),
-        serving(spec(tmp_path), tmp_path / "log"),
+        run_server(spec(tmp_path), tmp_path / "log"),
     ):
         pass
     gone(server)
@@ -197,12 +202,12 @@ def test_a_port_in_use_is_reported_before_anything_is_started(tmp_path: Path, en
         port = taken.getsockname()[1]
         with (
             pytest.raises(UserError, match=rf"port {port} is in use .*leave `port` out"),
-            serving(spec(tmp_path, port=port), tmp_path / "log"),
+            run_server(spec(tmp_path, port=port), tmp_path / "log"),
         ):
             pass
     assert not (server.folder / "pid").exists()
     # once it is free again, it is used
-    with serving(spec(tmp_path, port=port), tmp_path / "log") as running:
+    with run_server(spec(tmp_path, port=port), tmp_path / "log") as running:
         assert running.base_url == f"http://127.0.0.1:{port}/v1"
 
 

@@ -16,7 +16,8 @@ from errata.data.rows import AnswerRow
 from errata.data.summaries import AnswerSummary
 from errata.inference.dispatch import Utilization
 from errata.inference.requests import Completion, Request
-from errata.inference.session import Session, Tally, add_serving_arguments
+from errata.inference.session import Session, add_serving_arguments
+from errata.inference.totals import Totals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         return Request(key, 0, template.render(problem, question), session.sampling(key, 0))
 
     part: Part = arguments.part
-    with DataFile(arguments.data) as data, session.journal() as journal:
+    with DataFile(arguments.data) as data, session.open_journal() as journal:
         total = 0
         missing: list[Location] = []
         for offset, problem in part.take(data.problems()):
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         # for a part, step gather decides: other parts may have succeeded
         if work.failures and len(work.failures) == total and part == ALL_PROBLEMS:
             raise work.refused_all(arguments.model)
-        tally = Tally()
+        totals = Totals()
         counts: Counter[str] = Counter()
 
         def records() -> Iterator[dict[str, Any]]:
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
                 sent = request(problem, question)
                 completion = journal.get(sent) or work.failures[sent]
                 row = _row(sent, question, completion, arguments.model, template.digest)
-                tally.add(completion)
+                totals.add(completion)
                 counts["questions"] += 1
                 counts["correct"] += row.correct is True
                 counts["unreadable"] += row.answer is None
@@ -78,10 +79,10 @@ def run(arguments: argparse.Namespace) -> None:
             questions=counts["questions"],
             correct=counts["correct"],
             unreadable=counts["unreadable"],
-            truncated=tally.truncated,
-            failed=tally.failed,
+            truncated=totals.truncated,
+            failed=totals.failed,
             reused=reused,
-            costs=tally.costs(journal, utilization, part),
+            costs=totals.costs(journal, utilization, part),
         )
     write_json(arguments.summary, summary.to_record())
 

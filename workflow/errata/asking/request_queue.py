@@ -74,7 +74,7 @@ class LocatedJob(PendingRequest):
 
 
 class RequestQueue:
-    """Work for `errata.inference.dispatch.dispatch`: every request once, those of one problem after each other.
+    """A scheduler for `errata.inference.dispatch.dispatch`: every request once, those of one problem after each other.
 
     Args:
         request: makes the request of a location; called when the request goes out.
@@ -100,7 +100,7 @@ class RequestQueue:
         location = self._queue.take()
         return LocatedJob(self._request(location), location) if location else None
 
-    def done(self, job: LocatedJob, completion: Completion) -> list[LocatedJob]:
+    def finish(self, job: LocatedJob, completion: Completion) -> list[LocatedJob]:
         self._queue.release(job.location.problem)
         self.tokens += completion.completion_tokens
         self.truncated += completion.truncated
@@ -111,7 +111,7 @@ class RequestQueue:
         self.finished += 1
         return []
 
-    def dropped(self, job: LocatedJob) -> None:
+    def drop(self, job: LocatedJob) -> None:
         self._queue.put_back(job.location.problem, job.location)
 
     def ask_failures_again(self) -> None:

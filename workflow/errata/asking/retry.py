@@ -18,7 +18,8 @@ from errata.data.summaries import RetrySummary
 from errata.inference.dispatch import Utilization
 from errata.inference.journal import Journal
 from errata.inference.requests import Completion, Request
-from errata.inference.session import Session, Tally, add_serving_arguments
+from errata.inference.session import Session, add_serving_arguments
+from errata.inference.totals import Totals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     if method.name == "reflect" and arguments.about == "all":
         raise UserError("--about all goes with self and distill: there is no mistake in a right answer to reflect on.")
     cases = asked_about(arguments.about, method, arguments.data, arguments.answers, part)
-    with session.journal() as journal:
+    with session.open_journal() as journal:
         reused = take_known(cases, journal.get, method, attempts)
         going = [case for case in cases if not case.over(attempts, keep)]
         work = UntilRight(
@@ -97,9 +98,9 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{arguments.model}: the server gave no completion for any question ({failure and failure.error}). "
                 "Look at its log, mend it and run again."
             )
-        tally = Tally()
-        write_jsonl(arguments.output, (row.to_record() for row in _rows(cases, journal, method, tally)))
-        costs = tally.costs(journal, utilization, part)
+        totals = Totals()
+        write_jsonl(arguments.output, (row.to_record() for row in _rows(cases, journal, method, totals)))
+        costs = totals.costs(journal, utilization, part)
     outcomes = Counter(case.outcome for case in cases)
     solved_by = Counter(min(case.accepted()) for case in cases if case.accepted())
     finished = [attempt for case in cases for attempt in case.attempts.values()]
@@ -125,7 +126,7 @@ def run(arguments: argparse.Namespace) -> None:
         rejected_inconclusive=rejected[INCONCLUSIVE],
         rejected_no_solution=rejected[NO_SOLUTION],
         reused=reused,
-        tokens_per_solved=round(tally.completion_tokens / solved, 1) if solved else None,
+        tokens_per_solved=round(totals.completion_tokens / solved, 1) if solved else None,
         cancelled_tokens=round(work.cancelled_tokens),
         costs=costs,
     )
@@ -164,21 +165,21 @@ def take_known(cases: list[Case], known: Callable[[Request], Completion | None],
     return sum(len(case.attempts) for case in cases)
 
 
-def _rows(cases: list[Case], journal: Journal, method: Method, tally: Tally) -> Iterator[RetryRow]:
+def _rows(cases: list[Case], journal: Journal, method: Method, totals: Totals) -> Iterator[RetryRow]:
     for case in cases:
         rows = []
         for number in sorted(case.attempts.keys() | case.halfway.keys()):
             attempt = case.attempts.get(number)
             first = journal.get(method.request(case, number)) or (attempt.failure if attempt else None)
             assert first is not None, "an attempt is in the journal or it failed"
-            tally.add(first)
+            totals.add(first)
             if attempt is None:
                 # it was never verified, but it has its cost
                 continue
             verification = method.verification(case, number, first)
             second = (journal.get(verification) or attempt.failure) if verification else None
             if second is not None:
-                tally.add(second)
+                totals.add(second)
             rows.append(method.row(case, number, first, second, attempt))
         yield RetryRow(
             id=case.key.id,

@@ -17,7 +17,8 @@ from errata.data.rows import Sample, SampleRow
 from errata.data.summaries import SampleSummary
 from errata.inference.dispatch import Utilization
 from errata.inference.requests import Completion, Request
-from errata.inference.session import Session, Tally
+from errata.inference.session import Session
+from errata.inference.totals import Totals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         return Request(key, sample, template.render(problem, question), session.sampling(key, sample))
 
     part: Part = arguments.part
-    with DataFile(arguments.data) as data, session.journal() as journal:
+    with DataFile(arguments.data) as data, session.open_journal() as journal:
         total = 0
         missing: list[Location] = []
         for offset, problem in part.take(data.problems()):
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         # for a part, step gather decides: other parts may have succeeded
         if total and len(work.failures) == total and part == ALL_PROBLEMS:
             raise work.refused_all(arguments.model)
-        tally = Tally()
+        totals = Totals()
         counts: Counter[str] = Counter()
 
         def records() -> Iterator[dict[str, Any]]:
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
                     model=arguments.model,
                 )
                 for completion in completions:
-                    tally.add(completion)
+                    totals.add(completion)
                 counts["questions"] += 1
                 counts["samples"] += len(row.samples)
                 counts["unreadable"] += all(sample.answer is None for sample in row.samples)
@@ -91,10 +92,10 @@ def run(arguments: argparse.Namespace) -> None:
             samples=counts["samples"],
             unreadable=counts["unreadable"],
             failed=counts["failed"],
-            failed_samples=tally.failed,
-            truncated=tally.truncated,
+            failed_samples=totals.failed,
+            truncated=totals.truncated,
             reused=reused,
-            costs=tally.costs(journal, utilization, part),
+            costs=totals.costs(journal, utilization, part),
         )
     write_json(arguments.summary, summary.to_record())
 

@@ -13,7 +13,7 @@ from errata.inference.requests import Completion
 
 
 class UntilRight:
-    """Work for `errata.inference.dispatch.dispatch`: attempts at cases until they are over.
+    """A scheduler for `errata.inference.dispatch.dispatch`: attempts at cases until they are over.
 
     A question's attempts follow each other, so that none is spent on a question that is solved meanwhile, and at once,
     while its prompt is in the server's cache. When the server would idle, the questions with the most failures get
@@ -102,7 +102,7 @@ class UntilRight:
                 return self._send(case)
         return self._side_by_side()
 
-    def done(self, job: Trial, completion: Completion) -> list[Trial]:
+    def finish(self, job: Trial, completion: Completion) -> list[Trial]:
         case, number = job.case, job.request.attempt
         self._land(job)
         self.tokens += completion.completion_tokens
@@ -148,7 +148,7 @@ class UntilRight:
         self._fresh.release(case.key.id)
         return list(case.in_flight.values())
 
-    def dropped(self, job: Trial) -> None:
+    def drop(self, job: Trial) -> None:
         self._land(job)
         if not self._over(job.case):
             if not job.case.in_flight:

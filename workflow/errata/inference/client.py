@@ -160,7 +160,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(server: Server, journal: Journal, timeout: float) -> AsyncIterator[Client]:
+async def open_client(server: Server, journal: Journal, timeout: float) -> AsyncIterator[Client]:
     """A client whose connection is closed at the end of the block."""
     async with server.connect() as connection:
         yield Client(connection, server, journal, timeout)

@@ -53,11 +53,11 @@ class Scheduler(Protocol[PendingT]):
     def next(self) -> PendingT | None:
         """The request to send next; None if there is none at the moment."""
 
-    def done(self, job: PendingT, completion: Completion) -> Iterable[PendingT]:
+    def finish(self, pending: PendingT, completion: Completion) -> Iterable[PendingT]:
         """Take a completion; return the requests in flight that are no longer needed, to be cancelled."""
 
-    def dropped(self, job: PendingT) -> None:
-        """Take note that a request ended without a completion: it was cancelled, or the server broke down."""
+    def drop(self, pending: PendingT) -> None:
+        """Forget a request that ended without a completion: it was cancelled, or the server broke down."""
 
     def ask_failures_again(self) -> None:
         """Schedule the failed requests again: the server was restarted and may answer them now."""
@@ -97,11 +97,6 @@ class Utilization:
     def share(self) -> float | None:
         """The share of the time with as many requests in flight as allowed; None if nothing was asked."""
         return self.saturated / self.seconds if self.seconds else None
-
-
-# under their former names, until all stages use the new ones
-Job = PendingRequest
-Load = Utilization
 
 
 async def dispatch(
@@ -147,7 +142,7 @@ async def dispatch(
         if tasks[pending].cancel():
             cancelled.add(tasks.pop(pending))
             utilization.cancelled += 1
-            scheduler.dropped(pending)
+            scheduler.drop(pending)
 
     def collect() -> None:
         while ended:
@@ -157,7 +152,7 @@ async def dispatch(
                 continue
             completion = task.result()
             del tasks[pending]
-            for loser in scheduler.done(pending, completion):
+            for loser in scheduler.finish(pending, completion):
                 cancel(loser)
 
     async def show_progress() -> None:
@@ -208,9 +203,9 @@ async def dispatch(
                 with suppress(BaseException):
                     completion = task.result()
                 if completion is None:
-                    scheduler.dropped(pending)
+                    scheduler.drop(pending)
                 else:
-                    scheduler.done(pending, completion)
+                    scheduler.finish(pending, completion)
 
 
 class ByProblem(Generic[Item]):

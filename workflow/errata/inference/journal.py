@@ -14,17 +14,8 @@ from errata.core.errors import UserError
 from errata.core.files import cannot_read, cannot_write
 from errata.core.locks import LockTaken, exclusive
 from errata.inference.journal_format import Entry, Index
-from errata.inference.requests import Completion as Completion
-from errata.inference.requests import Request as Request
-from errata.inference.requests import Sampling as Sampling
+from errata.inference.requests import Completion, Request
 from errata.inference.run_times import RunTimes
-
-
-class Runs(RunTimes):
-    """Under its former name, until all stages use the new one."""
-
-    span = RunTimes.add
-
 
 # a.jsonl, or a.2-of-4.jsonl for a part
 _NAME = re.compile(r"(?P<stem>.+?)(?:\.\d+-of-\d+)?(?P<suffix>\.[^.]+)")

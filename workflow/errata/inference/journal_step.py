@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 @dataclass
-class Totals:
+class ModelTotals:
     """Totals over the completions of one model and one attempt in a journal."""
 
     completions: int = 0
@@ -60,7 +60,7 @@ class Totals:
 
 def show(path: Path) -> None:
     """Print a table of completions, tokens and times, by model and attempt."""
-    totals: dict[tuple[str, int], Totals] = defaultdict(Totals)
+    totals: dict[tuple[str, int], ModelTotals] = defaultdict(ModelTotals)
     seen: set[str] = set()
     repeated = 0
     for entry in _entries(path):

@@ -95,7 +95,7 @@ class Server:
 
 
 @contextmanager
-def serving(spec: ServerSpec, log: Path, extra: Mapping[str, str] | None = None) -> Iterator[Server]:
+def run_server(spec: ServerSpec, log: Path, extra: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Start a server, wait for a completion of the right model, and stop the server when the block ends.
 
     Args:
@@ -223,7 +223,7 @@ async def _try_completion(connection: Connection, server: Server, spec: ServerSp
             return answer.get("model") or None
     except (AttributeError, KeyError, TypeError) as error:
         raise _NotReady("it sent no completion") from error
-    raise _NotReady("its answer holds no choice")
+    raise _NotReady("its answer contains no choice")
 
 
 async def _ask(connection: Connection, server: Server, spec: ServerSpec, question: object = None) -> Any:

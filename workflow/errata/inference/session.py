@@ -18,14 +18,12 @@ from errata.core.errors import UserError
 from errata.core.places import PACKAGE
 from errata.core.processes import orderly_end
 from errata.core.progress import Progress
-from errata.data.parts import ALL_PROBLEMS, Part
 from errata.data.records import Key
-from errata.data.summaries import Costs, PartRuns
-from errata.inference.client import connected
+from errata.inference.client import open_client
 from errata.inference.dispatch import PendingT, Scheduler, Utilization, dispatch
 from errata.inference.journal import Journal
-from errata.inference.requests import Completion, Sampling
-from errata.inference.server import Server, ServerSpec, ServerTrouble, serving
+from errata.inference.requests import Sampling
+from errata.inference.server import Server, ServerSpec, ServerTrouble, run_server
 from errata.models.checkpoints import weights_digest
 
 # Engine options that change the completions, and not only the speed.
@@ -111,7 +109,7 @@ class Session:
             journal_path=arguments.journal,
         )
 
-    def journal(self) -> Journal:
+    def open_journal(self) -> Journal:
         """Open the journal for exactly this model: name, weights, and the options that change its completions."""
         spec = self.server
         numeric = {name: spec.options[name] for name in _NUMERIC_OPTIONS if name in spec.options}
@@ -178,7 +176,7 @@ class Session:
         self.server_log.unlink(missing_ok=True)
         for restarts_left in range(self.restarts, -1, -1):
             trouble = None
-            with orderly_end(), serving(self.server, self.server_log, environment) as server:
+            with orderly_end(), run_server(self.server, self.server_log, environment) as server:
                 progress = Progress(f"{what} {self.server.model}", total, scheduler.finished, remark=remark)
                 tokens = scheduler.tokens
                 journal.begin()
@@ -208,7 +206,7 @@ class Session:
     ) -> None:
         # the collector need not look at the imported modules again while requests are in flight
         gc.freeze()
-        async with connected(server, journal, self.request_timeout) as client:
+        async with open_client(server, journal, self.request_timeout) as client:
             await dispatch(
                 scheduler,
                 client,
@@ -230,42 +228,3 @@ def _wrong_environment(step: str, engine: str) -> UserError:
         f"PYTHONPATH={shlex.quote(str(PACKAGE))} {folder}/bin/python -m errata {step} ... "
         f"(`snakemake {folder}.ok` makes this environment)."
     )
-
-
-# under its former name, until all stages use the new one
-Generation = Session
-
-
-@dataclass
-class Tally:
-    """What completions cost, those of earlier runs and of this one together."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    truncated: int = 0
-    failed: int = 0
-    cached: int = 0
-    cache_known: bool = False
-
-    def add(self, completion: Completion) -> None:
-        self.prompt_tokens += completion.prompt_tokens
-        self.completion_tokens += completion.completion_tokens
-        self.truncated += completion.truncated
-        self.failed += completion.failed
-        self.cached += completion.cached_tokens or 0
-        self.cache_known |= completion.cached_tokens is not None
-
-    def costs(self, journal: Journal, utilization: Utilization, part: Part = ALL_PROBLEMS) -> Costs:
-        """What the asking cost; of a part also when it was asked, so that step gather can add the parts up."""
-        return Costs(
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self.cached if self.cache_known else None,
-            completion_tokens=self.completion_tokens,
-            wall_seconds=round(journal.seconds, 3),
-            requests=utilization.requests,
-            cancelled=utilization.cancelled,
-            saturated=None if utilization.share is None else round(utilization.share, 3),
-            runs=None
-            if part == ALL_PROBLEMS
-            else PartRuns(str(part), round(utilization.seconds, 3), tuple(journal.runs.spans)),
-        )
