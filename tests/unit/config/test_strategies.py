@@ -104,6 +104,39 @@ def test_a_variant_is_read_from_its_name(text: str, variant: tuple[str, int | No
     assert str(Variant(*variant)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "family", "round", "fold"),
+    [
+        ("base", "base", 1, None),
+        ("self-4bit", "self", 1, None),
+        ("my-way-round3", "my-way", 3, None),
+        ("self.fold2+maj8", "self", 1, 2),
+        ("self-round2.fold10-3bit+maj16", "self", 2, 10),
+    ],
+)
+def test_a_variant_knows_its_strategy_round_and_fold(text: str, family: str, round: int, fold: int | None) -> None:
+    variant = Variant.parse(text)
+    assert (variant.family, variant.round, variant.fold) == (family, round, fold)
+    assert variant.is_base is (family == "base")
+    assert variant.of_all_folds.fold is None
+    assert str(variant.unquantized.of_all_folds) in (family, f"{family}-round{round}")
+    if fold is not None:
+        assert variant.of_all_folds.of_fold(fold) == variant
+
+
+def test_a_variant_is_changed_in_one_respect() -> None:
+    variant = Variant.parse("self-3bit+maj8")
+    assert [
+        str(each) for each in (variant.greedy, variant.unquantized, variant.with_votes(16), variant.of_fold(2))
+    ] == [
+        "self-3bit",
+        "self",
+        "self-3bit+maj16",
+        "self.fold2-3bit+maj8",
+    ]
+    assert Variant("base").of_fold(2) == Variant("base")
+
+
 @given(
     st.from_regex(r"[a-z][a-z0-9-]{0,5}[a-z]", fullmatch=True),
     st.none() | st.integers(2, 8),

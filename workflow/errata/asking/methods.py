@@ -14,6 +14,7 @@ from errata.asking import prompts
 from errata.asking.cases import Attempt, Case
 from errata.asking.completions import letter_of
 from errata.asking.prompts import Template
+from errata.config.methods import ASKING_METHODS, METHODS, MethodSpec
 from errata.core.errors import UserError
 from errata.data.records import Key, Problem, Question
 from errata.data.rows import GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION, AnswerRow, AttemptRow
@@ -22,8 +23,6 @@ from errata.reading.answers import read_answer
 from errata.reading.choices import is_name, without_choice, without_conclusion
 from errata.reading.giveaway import gives_away
 from errata.reading.letters import likeness
-
-METHODS = ("self", "distill", "reflect")
 
 _ANEW = (
     r"(?:(?:new|corrected|correct|revised|right|proper|improved|updated|fresh|clean|full|final|brief|detailed"
@@ -71,7 +70,7 @@ class Method:
     """A way of asking again.
 
     Args:
-        name: of `METHODS`.
+        name: of `ASKING_METHODS`.
         sampling: of an attempt, by question and number.
         template: of distill's and reflect's prompt.
         conclude: of the prompt that verifies; reflect's alone.
@@ -91,7 +90,10 @@ class Method:
         Raises:
             UserError: one is missing, or will not do, or is of no use to this method.
         """
-        for flag, path, methods in (("prompt", prompt, ("distill", "reflect")), ("conclude", conclude, ("reflect",))):
+        purposes = METHODS[name].prompts
+        giving = [each for each in ASKING_METHODS if METHODS[each].gives_answer]
+        verifying = [each for each in ASKING_METHODS if METHODS[each].verified]
+        for flag, path, methods in (("prompt", prompt, giving), ("conclude", conclude, verifying)):
             if (path is None) is (name in methods):
                 raise UserError(
                     f"--{flag} goes with {' and '.join(methods)}, and only with {'these' if methods[1:] else 'it'}."
@@ -99,9 +101,14 @@ class Method:
         return cls(
             name,
             sampling,
-            None if prompt is None else prompts.read(prompt, name),
-            None if conclude is None else prompts.read(conclude, "conclude"),
+            None if prompt is None else prompts.read(prompt, purposes[0]),
+            None if conclude is None else prompts.read(conclude, purposes[1]),
         )
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The facts of the method."""
+        return METHODS[self.name]
 
     def case(self, problem: Problem, question: Question, row: AnswerRow) -> Case:
         """The case of a question.
@@ -112,7 +119,7 @@ class Method:
         key = problem.key(question)
         if self.template is None:
             return Case(key, question, row.prompt, row.answer, template=row.template)
-        history = (row.prompt, row.completion) if self.name == "reflect" else ()
+        history = (row.prompt, row.completion) if self.spec.shows_mistake else ()
         prompt = self.template.render(problem, question)
         named = question.answer is not None and is_name(
             question.answer, "\n".join((problem.text, question.text, *question.options))
@@ -145,7 +152,7 @@ class Method:
 
     def reading(self, question: Question, first: Completion) -> Reading:
         """What the first completion of an attempt comes to."""
-        parts = _solution(first.text) if self.name == "reflect" else ("", first.text)
+        parts = _solution(first.text) if self.spec.shows_mistake else ("", first.text)
         critique, text = parts or ("", first.text)
         answer = read_answer(text, question.letters) if first.complete else None
         correct = answer is not None and answer == question.answer
@@ -153,7 +160,7 @@ class Method:
         if correct and parts is None:
             # what it says of the mistake stands in it somewhere
             rejected = NO_SOLUTION
-        elif correct and self.template is not None and gives_away(text):
+        elif correct and self.spec.gives_answer and gives_away(text):
             rejected = GIVES_AWAY
         return Reading(text, critique, answer, correct, rejected)
 

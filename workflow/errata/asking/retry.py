@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from errata.asking.cases import Case
-from errata.asking.methods import METHODS, Method
+from errata.asking.methods import Method
 from errata.asking.until_right import UntilRight
+from errata.config.methods import ASKING_METHODS, METHODS
 from errata.core.errors import UserError
 from errata.core.files import write_json, write_jsonl
 from errata.data.parts import ALL_PROBLEMS, Part, add_part_argument, read_questions
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", type=Path, required=True, help="first answers of the same split")
     parser.add_argument(
         "--method",
-        choices=METHODS,
+        choices=ASKING_METHODS,
         default="self",
         help="self: asked as before; distill: told the right answer; reflect: shown its own mistake, then verified",
     )
@@ -68,8 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
     attempts, keep = arguments.attempts, arguments.keep
     part: Part = arguments.part
     method = Method.read(arguments.method, session.sampling, arguments.prompt, arguments.conclude)
-    if method.name == "reflect" and arguments.about == "all":
-        raise UserError("--about all goes with self and distill: there is no mistake in a right answer to reflect on.")
+    if method.spec.shows_mistake and arguments.about == "all":
+        others = " and ".join(name for name in ASKING_METHODS if not METHODS[name].shows_mistake)
+        raise UserError(f"--about all goes with {others}: there is no mistake in a right answer to reflect on.")
     cases = asked_about(arguments.about, method, arguments.data, arguments.answers, part)
     with session.open_journal() as journal:
         reused = take_known(cases, journal.get, method, attempts)

@@ -75,7 +75,7 @@ class NothingToTrainOn(UserError):
 def _check(arguments: argparse.Namespace) -> None:
     if not 0 <= arguments.replay <= 1:
         raise UserError(f"--replay {arguments.replay:g}: a share is a number from 0 to 1.")
-    if arguments.replay and arguments.method == "dpo":
+    if arguments.replay and "replay" not in METHODS[arguments.method].options:
         raise UserError("--replay: dpo trains on pairs, and a first-right question has no wrong completion.")
     for name, number in (("keep", arguments.keep), ("pairs", arguments.pairs)):
         if number < 1:
@@ -92,12 +92,12 @@ def make_rows(arguments: argparse.Namespace) -> Sequence[SftRow | PreferenceRow]
     completions = Completions.read(arguments.data, arguments.answers, arguments.retries, arguments.held_out)
     if completions.held_out:
         print(f"{len(completions.held_out)} problems are held out", file=sys.stderr)
-    if arguments.method == "dpo":
+    if METHODS[arguments.method].stage == "dpo":
         pairs = preference_rows(completions, arguments.keep, arguments.pairs)
         _check_new(pairs, arguments)
         return pairs
     rows = right_rows(completions, arguments.keep, arguments.method)
-    which = "" if arguments.method == "distill" else " of first-wrong questions"
+    which = " of first-wrong questions" if METHODS[arguments.method].first_wrong_only else ""
     print(f"{arguments.output}: {len(rows)} right completions{which}", file=sys.stderr)
     _check_new(rows, arguments)
     if arguments.replay:
@@ -130,7 +130,7 @@ def right_rows(completions: Completions, keep: int, method: str) -> list[SftRow]
         for text in question.right[:keep]
     ]
     if not rows:
-        none = "no question was solved" if method == "distill" else "no first-wrong question was solved"
+        none = "no first-wrong question was solved" if METHODS[method].first_wrong_only else "no question was solved"
         raise NothingToTrainOn(
             f"{completions.retries}: {none}, so there is nothing to train on{_held_out(completions)}. {_REMEDY}"
         )
