@@ -1,6 +1,9 @@
 """Trainings that do not end in the job in which they began, by the real trainer."""
 
 import json
+import os
+import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +46,25 @@ def resumed(project: Project) -> int:
     log = project.folder / "results/logs/smollm2-135m/train-self.log"
     lines = [line for line in log.read_text().splitlines() if "resuming after step" in line]
     return int(lines[-1].rpartition(" ")[2]) if lines else 0
+
+
+def took(project: Project, job: str) -> float:
+    """Seconds of a job in the whole run, from which the project was copied."""
+    lines = (project.folder / f"results/benchmarks/smollm2-135m/{job}.tsv").read_text().splitlines()
+    return float(lines[1].split("\t")[0])
+
+
+def trainers(project: Project | None = None) -> list[int]:
+    """Processes that work in the work folder of a training, of one project or of all."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            folder = str((process / "cwd").readlink())
+            if f"{MODEL}/checkpoints/self" in folder and (
+                project is None or Path(folder).is_relative_to(project.folder)
+            ):
+                found.append(int(process.name))
+    return found
 
 
 def whole_log(project: Project, steps: int = STEPS) -> None:
@@ -88,21 +110,30 @@ def test_a_training_goes_on_after_requeue_preemption_and_the_failure_of_its_node
 
 def test_a_training_longer_than_its_job_goes_on_in_the_next_by_itself(lab: Lab, copied: Project) -> None:
     """On two processes, by torchrun and gloo."""
-    steps = 70
-    lengthen(copied, steps, "distributed: {processes: 2}\n")
-    # three minutes, of which the first job loses half: Slurm counts in minutes, and loading takes most of one here
+    margin, begun = 30, 4
+    lengthen(copied, STEPS, f"distributed: {{processes: 2, margin: {margin}}}\n")
     main = copied.start("--", ADAPTER, ERRATA_MAX_HOURS="0.051")
     job = running(lab)
     assert lab.job(job)["TimeLimit"] == "00:03:00"
-    command("scontrol", "update", f"jobid={job}", "endtime=now+60seconds")
+    # three times what one process took for a few steps in the whole run, to be sure that some are made
+    seconds = max(90, margin + 3 * took(copied, "train-self"))
+    end = time.monotonic() + seconds
+    command("scontrol", "update", f"jobid={job}", f"endtime=now+{seconds:.0f}seconds")
+    reaches(copied, begun)
+    # however fast this machine is, it does not finish before its time is nearly over
+    for process in trainers(copied):
+        os.kill(process, signal.SIGSTOP)
+    time.sleep(max(0, end - margin + 1 - time.monotonic()))
+    for process in trainers(copied):
+        os.kill(process, signal.SIGCONT)
     wait_until(lambda: lab.job(job)["Restarts"] == "1", 180)
     reached = step(copied)
-    assert 0 < reached < steps
-    reaches(copied, min(steps, reached + 4))
+    assert begun <= reached < STEPS
+    reaches(copied, reached + 4)
     assert resumed(copied) == reached
     assert main.wait(LONG) == 0, copied.log.read_text()[-6000:]
     assert lab.job(job)["JobState"] == "COMPLETED"
-    whole_log(copied, steps)
+    whole_log(copied)
     assert "2 processes" in (copied.folder / "results/logs/smollm2-135m/train-self.log").read_text()
 
 
@@ -120,9 +151,4 @@ def test_a_training_on_two_nodes(lab: Lab, copied: Project) -> None:
 
 def test_trainers_leave_nothing_behind(lab: Lab) -> None:
     assert lab.jobs("RUNNING") == []
-    trainers = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"{MODEL}/checkpoints/self" in str((process / "cwd").readlink()):
-                trainers.append((process / "cmdline").read_text())
-    assert trainers == []
+    assert trainers() == []
