@@ -80,3 +80,13 @@ def errata(python: Path | str, step: str, *arguments: object) -> None:
     """Run a step, which must succeed, in the repository."""
     variables = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow")}
     subprocess.run([python, "-m", "errata", step, *map(str, arguments)], cwd=REPOSITORY, env=variables, check=True)
+
+
+class StandInTemplate:
+    """ChatML in place of the checkpoint's own template, which takes transformers (tests/slow renders the real one)."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+
+    def render_exchange(self, prompt: str, completion: str) -> str:
+        return f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n{completion}<|im_end|>"

@@ -13,9 +13,10 @@ from asking import Asking
 from errata.__main__ import main
 from errata.config.methods import METHODS
 from errata.data.records import Key
+from errata.quantizing import calibration
 from errata.reading.answers import read_answer
 from errata.reading.giveaway import gives_away
-from helpers import PROMPTS, indexed, problem, read_jsonl, write_jsonl
+from helpers import PROMPTS, StandInTemplate, indexed, problem, read_jsonl, write_jsonl
 from servers import Start
 
 # With the heading that reflect is to write; for the other methods it is a part of the reasoning.
@@ -53,9 +54,6 @@ class Recipe:
         self.test = write_jsonl(self.folder / "test.jsonl", indexed(*scored))
         self.training_set, self.calibration = self.folder / "sft.json", self.folder / "calibration.json"
         self.retries = self.folder / "retry.out.jsonl"
-        (self.folder / "tokenizer_config.json").write_text(
-            json.dumps({"chat_template": "{{ messages[0].content }}:", "eos_token": "<end>"})
-        )
 
     def ask(self, base_url: str) -> None:
         """Answer everything, and ask again by the method of the strategy."""
@@ -86,6 +84,11 @@ class Recipe:
 
     def journals(self) -> list[Path]:
         return [self.folder / "first.jsonl", self.asking.journal]
+
+
+@pytest.fixture(autouse=True)
+def _stand_in_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "ChatTemplate", StandInTemplate)
 
 
 @pytest.fixture(params=METHODS)

@@ -14,17 +14,7 @@ from errata.core.errors import UserError
 from errata.data.records import Key
 from errata.data.rows import AnswerRow, AttemptRow, RetryRow
 from errata.quantizing import calibration
-from helpers import problem, write_jsonl
-
-
-class StandInTemplate:
-    """ChatML in place of the checkpoint's own template, which takes transformers (tests/slow renders the real one)."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
-
-    def render_exchange(self, prompt: str, completion: str) -> str:
-        return f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n{completion}<|im_end|>"
+from helpers import StandInTemplate, problem, write_jsonl
 
 
 @pytest.fixture(autouse=True)
