@@ -1,13 +1,19 @@
 # Errata: teach a language model from the questions it first got wrong, then make it fit a memory limit.
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+# The folder of this file. It is not `workflow.basedir` where another workflow uses this one as a module.
+PROJECT = os.path.dirname(os.path.realpath(workflow.snakefile))
 
 
 # A file named on the command line replaces the laptop default as a whole: no key of it leaks in.
 if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    # of the working directory, else that of the workflow
+    configfile: next(filter(os.path.exists, ["config/config.yaml"]), f"{PROJECT}/config/config.yaml")
 
 
 include: "workflow/rules/common.smk"
@@ -22,40 +28,19 @@ include: "workflow/rules/reporting.smk"
 include: "workflow/rules/bundle.smk"
 
 
-# Small or in need of the network: they run where Snakemake runs, on a cluster too.
-localrules:
-    all,
-    environment,
-    fix,
-    fold,
-    leaks,
-    fetch_gguf,
-    fetch_checkpoint,
-    merge_questions,
-    training_set,
-    dataset_info,
-    base_answers,
-    vote,
-    gather_folds,
-    score,
-    submission,
-    report,
-    ablation,
-    baselines,
-    bundle,
-
-
 rule all:
     default_target: True
     input:
-        "results/leaderboard.csv",
-        "results/report.html",
-        expand("results/{model}/merged/{split}.jsonl", model=PLAN.models, split=SPLITS),
+        layout.LEADERBOARD,
+        layout.REPORT,
+        expand(layout.MERGED, model=PLAN.models, split=SPLITS),
         TARGETS.submissions,
-        # for who trains by hand
-        expand("results/{model}/sft/dataset_info.json", model=PLAN.trained),
+        # for training by hand
+        expand(layout.DATASET_INFO, model=PLAN.trainable),
 
 
+# Snakemake runs these hooks for the main workflow only. A workflow that uses this one as a module `errata` on Slurm calls
+# errata.before_jobs() and errata.after_jobs() in hooks of its own.
 onstart:
     before_jobs()
 

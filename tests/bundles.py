@@ -46,12 +46,14 @@ def checkpoint(folder: Path) -> Path:
 def pack_project(base: str, source: str, **config: Any) -> dict[str, tarfile.TarInfo]:
     """Bundle the project; the members of the archive by their names in it."""
     configuration = {"models": {"m": {"source": source}}, "baselines": {}, "dataset": {}, **config}
+    # not among the files of the project
+    path = write(Path(".snakemake/errata/config.json"), json.dumps(configuration))
     bundle.run(
         SimpleNamespace(  # type: ignore[arg-type]
             output=Path("results/bundle/errata.tar"),
             environments=["workflow"],
             bases=[Path(base)],
-            config=json.dumps(configuration),
+            config=path,
             configfiles=[Path("config/config.yaml")],
         )
     )

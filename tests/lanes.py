@@ -117,9 +117,11 @@ LINT = Lane(
     [
         tool("ruff", "format", "--check", "."),
         tool("ruff", "check", "."),
-        tool("snakefmt", "--check", "--compact-diff", "Snakefile", "workflow/rules"),
+        tool("snakefmt", "--check", "--compact-diff", "Snakefile", "workflow"),
         tool("lint-imports", "--no-cache"),
-        tool("shellcheck", ".ci/run", "envs/lock.sh", "envs/unpack.sh", "tests/slurm/quantizer.sh"),
+        tool(
+            "shellcheck", ".ci/run", "envs/lock.sh", "envs/unpack.sh", "tests/slurm/quantizer.sh", "workflow/prefix.sh"
+        ),
         tool("mypy"),
     ],
 )

@@ -1,42 +1,41 @@
-# The wrong-questions loop: answer everything, ask what was wrong again until right, keep the right answers.
-# With generate.shards each asking rule makes parts, one job a part, and a gathering rule makes the result of them.
+# The wrong-questions loop: ask every question, ask those that were answered wrong again until right, keep the right
+# answers. With generate.shards each asking rule makes parts, one job a part, and a gathering rule joins them.
 
-# What the messages of the asking rules end with.
+# The end of the asking rules' messages.
 PART = f", part {{wildcards.part}} of {SHARDS}" if SHARDS > 1 else ""
 
 
 rule answer:
     input:
-        data="results/data/{split}.jsonl",
+        **SERVER_INPUT,
+        data=layout.DATA,
         prompt=PLAN.prompt_file("answer"),
-        weights=PLAN.asking_weights,
-        environment=PLAN.asking_environment,
     output:
-        answers=asked(
-            "results/{model}/answers/{split}.jsonl",
+        answers=from_asking(
+            layout.ANSWERS,
             caption="../report/answers.rst",
             category="Answers",
         ),
-        summary=asked("results/{model}/answers/{split}.summary.json"),
+        summary=from_asking(layout.summary(layout.ANSWERS)),
     log:
-        PLAN.sharded("results/logs/{model}/answer-base-{split}.log"),
+        PLAN.by_part(layout.log("{model}/answer-base-{split}")),
     benchmark:
-        PLAN.sharded("results/benchmarks/{model}/answer-base-{split}.tsv")
+        PLAN.by_part(layout.benchmark("{model}/answer-base-{split}"))
     wildcard_constraints:
         split="train|test",
     # on the path that everything waits for: before environments that are needed later
     priority: 10
     threads: ASKING_THREADS
     resources:
-        # not a parameter: another concurrency asks nothing anew
-        concurrency=CONFIG["generate"]["concurrency"],
-        gpu=PLAN.asking_gpus,
+        **SERVER_RESOURCES,
     params:
-        python=PLAN.asking_python,
-        server=TOLD.asking,
-        sampling=TOLD.sampling(CONFIG["generate"]["temperature"]),
-        journal=PLAN.asking("answer", "results/{model}/journal/{job}.jsonl"),
-        server_log=PLAN.asking("answer", "results/logs/{model}/{job}.server.log"),
+        **server_params("answer"),
+        sampling=flags(
+            max_tokens=GENERATE.max_tokens,
+            temperature=GENERATE.temperature,
+            top_p=1.0,
+            seed=GENERATE.seed,
+        ),
     message:
         f"Asking {{wildcards.model}} every question of {{wildcards.split}}{PART}"
     shell:
@@ -47,14 +46,14 @@ rule answer:
 
 use rule answer as answer_variant with:
     output:
-        answers=asked("results/{model}/scores/{variant}/{split}.jsonl"),
-        summary=asked("results/{model}/scores/{variant}/{split}.summary.json"),
+        answers=from_asking(layout.SCORED_ANSWERS),
+        summary=from_asking(layout.summary(layout.SCORED_ANSWERS)),
     log:
-        PLAN.sharded("results/logs/{model}/answer-{variant}-{split}.log"),
+        PLAN.by_part(layout.log("{model}/answer-{variant}-{split}")),
     benchmark:
-        PLAN.sharded("results/benchmarks/{model}/answer-{variant}-{split}.tsv")
+        PLAN.by_part(layout.benchmark("{model}/answer-{variant}-{split}"))
     wildcard_constraints:
-        variant=any_of(PLAN.tuned),
+        variant=any_of(PLAN.tuned_variants),
         split=r"train|test|fold\d+",
     message:
         f"Asking {{wildcards.variant}} of {{wildcards.model}} every question of {{wildcards.split}}{PART}"
@@ -62,18 +61,19 @@ use rule answer as answer_variant with:
 
 rule merge_questions:
     input:
-        data="results/data/{split}.jsonl",
-        answers="results/{model}/answers/{split}.jsonl",
+        data=layout.DATA,
+        answers=layout.ANSWERS,
     output:
-        "results/{model}/merged/{split}.jsonl",
+        layout.MERGED,
     log:
-        "results/logs/{model}/merge_questions-{split}.log",
+        layout.log("{model}/merge_questions-{split}"),
     benchmark:
-        "results/benchmarks/{model}/merge_questions-{split}.tsv"
+        layout.benchmark("{model}/merge_questions-{split}")
+    localrule: True
     params:
         python=PYTHON,
     message:
-        "Putting the answers of {wildcards.model} beside the questions of {wildcards.split}"
+        "Writing the answers of {wildcards.model} beside the questions of {wildcards.split}"
     shell:
         "{params.python:q} -m errata merge-questions --data {input.data} --answers {input.answers} --output {output}"
         " 2>&1 | tee -i {log}"
@@ -81,34 +81,43 @@ rule merge_questions:
 
 rule retry:
     input:
-        data="results/data/train.jsonl",
+        **SERVER_INPUT,
+        data=layout.TRAIN_DATA,
         answers=PLAN.first_answers,
         prompts=PLAN.method_prompts,
-        weights=PLAN.asking_weights,
-        environment=PLAN.asking_environment,
     output:
-        retries=asked(
-            "results/{model}/retries/{strategy}.jsonl",
+        retries=from_asking(
+            layout.RETRIES,
             caption="../report/retries.rst",
             category="Answers",
         ),
-        summary=asked("results/{model}/retries/{strategy}.summary.json"),
+        summary=from_asking(layout.summary(layout.RETRIES)),
     log:
-        PLAN.sharded("results/logs/{model}/retry-{strategy}.log"),
+        PLAN.by_part(layout.log("{model}/retry-{strategy}")),
     benchmark:
-        PLAN.sharded("results/benchmarks/{model}/retry-{strategy}.tsv")
+        PLAN.by_part(layout.benchmark("{model}/retry-{strategy}"))
     priority: 10
     threads: ASKING_THREADS
     resources:
-        concurrency=CONFIG["generate"]["concurrency"],
-        gpu=PLAN.asking_gpus,
+        **SERVER_RESOURCES,
     params:
-        python=PLAN.asking_python,
-        server=TOLD.asking,
-        sampling=TOLD.sampling(CONFIG["generate"]["retry_temperature"], CONFIG["generate"]["top_p"]),
-        how=TOLD.retry,
-        journal=PLAN.asking("retry", "results/{model}/journal/{job}.jsonl"),
-        server_log=PLAN.asking("retry", "results/logs/{model}/{job}.server.log"),
+        **server_params("retry"),
+        sampling=flags(
+            max_tokens=GENERATE.max_tokens,
+            # a list has one for each attempt
+            temperature=GENERATE.retry_temperature,
+            top_p=GENERATE.top_p,
+            seed=GENERATE.seed,
+        ),
+        how=lambda wildcards: flags(
+            attempts=GENERATE.attempts,
+            keep=PLAN.strategy(wildcards).keep,
+            hedging=GENERATE.hedging,
+            token_budget=GENERATE.token_budget,
+            time_budget=GENERATE.time_budget,
+            **PLAN.own_prompts(wildcards),
+            about=unless("wrong", PLAN.strategy(wildcards).questions),
+        ),
     message:
         f"Making completions for {{wildcards.strategy}} of {{wildcards.model}}{PART}"
     shell:
@@ -119,29 +128,24 @@ rule retry:
 
 if SHARDS > 1:
 
-    localrules:
-        gather_answers,
-        gather_scores,
-        gather_samples,
-        gather_retries,
-
     rule gather_answers:
         input:
-            data="results/data/{split}.jsonl",
-            parts=parts_of("results/{model}/answers/{split}.jsonl"),
-            summaries=parts_of("results/{model}/answers/{split}.summary.json"),
+            data=layout.DATA,
+            parts=parts_of(layout.ANSWERS),
+            summaries=parts_of(layout.summary(layout.ANSWERS)),
         output:
             answers=report(
-                "results/{model}/answers/{split}.jsonl",
+                layout.ANSWERS,
                 caption="../report/answers.rst",
                 category="Answers",
             ),
-            summary="results/{model}/answers/{split}.summary.json",
+            summary=layout.summary(layout.ANSWERS),
         log:
-            "results/logs/{model}/gather-base-{split}.log",
+            layout.log("{model}/gather-base-{split}"),
         wildcard_constraints:
             split="train|test",
         priority: 10
+        localrule: True
         params:
             python=PYTHON,
         message:
@@ -152,16 +156,16 @@ if SHARDS > 1:
 
     use rule gather_answers as gather_scores with:
         input:
-            data="results/data/{split}.jsonl",
-            parts=parts_of("results/{model}/scores/{variant}/{split}.jsonl"),
-            summaries=parts_of("results/{model}/scores/{variant}/{split}.summary.json"),
+            data=layout.DATA,
+            parts=parts_of(layout.SCORED_ANSWERS),
+            summaries=parts_of(layout.summary(layout.SCORED_ANSWERS)),
         output:
-            answers="results/{model}/scores/{variant}/{split}.jsonl",
-            summary="results/{model}/scores/{variant}/{split}.summary.json",
+            answers=layout.SCORED_ANSWERS,
+            summary=layout.summary(layout.SCORED_ANSWERS),
         log:
-            "results/logs/{model}/gather-{variant}-{split}.log",
+            layout.log("{model}/gather-{variant}-{split}"),
         wildcard_constraints:
-            variant=any_of(PLAN.tuned),
+            variant=any_of(PLAN.tuned_variants),
             split=r"train|test|fold\d+",
         message:
             "Gathering the answers of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
@@ -169,15 +173,15 @@ if SHARDS > 1:
     use rule gather_answers as gather_samples with:
         input:
             data=PLAN.data,
-            parts=parts_of("results/{model}/samples/{variant}/{split}.jsonl"),
-            summaries=parts_of("results/{model}/samples/{variant}/{split}.summary.json"),
+            parts=parts_of(layout.SAMPLES),
+            summaries=parts_of(layout.summary(layout.SAMPLES)),
         output:
-            answers="results/{model}/samples/{variant}/{split}.jsonl",
-            summary="results/{model}/samples/{variant}/{split}.summary.json",
+            answers=layout.SAMPLES,
+            summary=layout.summary(layout.SAMPLES),
         log:
-            "results/logs/{model}/gather-samples-{variant}-{split}.log",
+            layout.log("{model}/gather-samples-{variant}-{split}"),
         wildcard_constraints:
-            variant=any_of(["base", *PLAN.tuned]),
+            variant=any_of(["base", *PLAN.tuned_variants]),
             split=r"train|test|fold\d+|folds",
         message:
             "Gathering the samples of {wildcards.variant} of {wildcards.model} on {wildcards.split}"
@@ -185,21 +189,22 @@ if SHARDS > 1:
     rule gather_retries:
         input:
             answers=PLAN.first_answers,
-            parts=parts_of("results/{model}/retries/{strategy}.jsonl"),
-            summaries=parts_of("results/{model}/retries/{strategy}.summary.json"),
+            parts=parts_of(layout.RETRIES),
+            summaries=parts_of(layout.summary(layout.RETRIES)),
         output:
             retries=report(
-                "results/{model}/retries/{strategy}.jsonl",
+                layout.RETRIES,
                 caption="../report/retries.rst",
                 category="Answers",
             ),
-            summary="results/{model}/retries/{strategy}.summary.json",
+            summary=layout.summary(layout.RETRIES),
         log:
-            "results/logs/{model}/gather-retries-{strategy}.log",
+            layout.log("{model}/gather-retries-{strategy}"),
         priority: 10
+        localrule: True
         params:
             python=PYTHON,
-            about=TOLD.about,
+            about=lambda wildcards: flags(about=unless("wrong", PLAN.strategy(wildcards).questions)),
         message:
             "Gathering the completions for {wildcards.strategy} of {wildcards.model}"
         shell:
@@ -212,30 +217,30 @@ if SHARDS > 1:
 
 rule sample:
     input:
+        **SERVER_INPUT,
         data=PLAN.data,
         prompt=PLAN.prompt_file("answer"),
-        weights=PLAN.asking_weights,
-        environment=PLAN.asking_environment,
     output:
-        samples=asked("results/{model}/samples/{variant}/{split}.jsonl"),
-        summary=asked("results/{model}/samples/{variant}/{split}.summary.json"),
+        samples=from_asking(layout.SAMPLES),
+        summary=from_asking(layout.summary(layout.SAMPLES)),
     log:
-        PLAN.sharded("results/logs/{model}/sample-{variant}-{split}.log"),
+        PLAN.by_part(layout.log("{model}/sample-{variant}-{split}")),
     benchmark:
-        PLAN.sharded("results/benchmarks/{model}/sample-{variant}-{split}.tsv")
+        PLAN.by_part(layout.benchmark("{model}/sample-{variant}-{split}"))
     wildcard_constraints:
-        variant=any_of(["base", *PLAN.tuned]),
+        variant=any_of(["base", *PLAN.tuned_variants]),
     threads: ASKING_THREADS
     resources:
-        concurrency=CONFIG["generate"]["concurrency"],
-        gpu=PLAN.asking_gpus,
+        **SERVER_RESOURCES,
     params:
-        python=PLAN.asking_python,
-        server=TOLD.asking,
-        samples=CONFIG["score"]["samples"],
-        sampling=TOLD.sampling(CONFIG["score"]["temperature"], CONFIG["score"]["top_p"]),
-        journal=PLAN.asking("sample", "results/{model}/journal/{job}.jsonl"),
-        server_log=PLAN.asking("sample", "results/logs/{model}/{job}.server.log"),
+        **server_params("sample"),
+        samples=SCORE.samples,
+        sampling=flags(
+            max_tokens=GENERATE.max_tokens,
+            temperature=SCORE.temperature,
+            top_p=SCORE.top_p,
+            seed=GENERATE.seed,
+        ),
     message:
         f"Sampling completions of {{wildcards.variant}} of {{wildcards.model}} for {{wildcards.split}}{PART}"
     shell:
@@ -246,18 +251,19 @@ rule sample:
 
 rule vote:
     input:
-        samples="results/{model}/samples/{variant}/{split}.jsonl",
-        summary="results/{model}/samples/{variant}/{split}.summary.json",
+        samples=layout.SAMPLES,
+        summary=layout.summary(layout.SAMPLES),
     output:
-        answers="results/{model}/scores/{variant}+maj{votes}/{split}.jsonl",
-        summary="results/{model}/scores/{variant}+maj{votes}/{split}.summary.json",
+        answers=layout.VOTED_ANSWERS,
+        summary=layout.summary(layout.VOTED_ANSWERS),
     log:
-        "results/logs/{model}/vote-{variant}+maj{votes}-{split}.log",
+        layout.log("{model}/vote-{variant}+maj{votes}-{split}"),
     benchmark:
-        "results/benchmarks/{model}/vote-{variant}+maj{votes}-{split}.tsv"
+        layout.benchmark("{model}/vote-{variant}+maj{votes}-{split}")
     wildcard_constraints:
-        variant=any_of(["base", *PLAN.tuned]),
+        variant=any_of(["base", *PLAN.tuned_variants]),
         votes=r"\d+",
+    localrule: True
     params:
         python=PYTHON,
     message:
@@ -269,24 +275,25 @@ rule vote:
 
 rule gather_folds:
     input:
-        data="results/data/train.jsonl",
-        parts=PLAN.of_folds(".jsonl"),
-        summaries=PLAN.of_folds(".summary.json"),
+        data=layout.TRAIN_DATA,
+        parts=PLAN.fold_answers,
+        summaries=PLAN.fold_summaries,
     output:
-        answers="results/{model}/scores/{variant}/folds.jsonl",
-        summary="results/{model}/scores/{variant}/folds.summary.json",
+        answers=layout.FOLDED_ANSWERS,
+        summary=layout.summary(layout.FOLDED_ANSWERS),
     log:
-        "results/logs/{model}/gather-{variant}-folds.log",
+        layout.log("{model}/gather-{variant}-folds"),
     wildcard_constraints:
-        variant=rf"({any_of(PLAN.whole)})(\+maj\d+)?",
+        variant=rf"({any_of(PLAN.whole_variants)})(\+maj\d+)?",
+    localrule: True
     params:
         python=PYTHON,
     message:
-        "Putting together what {wildcards.variant} of {wildcards.model} answered to questions it was not trained on"
+        "Gathering the answers of {wildcards.variant} of {wildcards.model} to questions it was not trained on"
     shell:
         "{params.python:q} -m errata gather-folds --data {input.data} --parts {input.parts}"
         " --summaries {input.summaries} --output {output.answers} --summary {output.summary} 2>&1 | tee -i {log}"
 
 
-# of base there is one model for all folds
+# the base is one model for all folds
 ruleorder: gather_folds > vote

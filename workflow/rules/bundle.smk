@@ -1,24 +1,25 @@
-# One archive of project, environments and models, for clusters that can download nothing: `snakemake ... bundle`.
+# One archive of project, environments and models, for clusters without a network: `snakemake ... bundle`.
 from errata.bundle import bundle as bundling
 
 
 rule bundle:
     input:
         # the interpreter is that of the first
-        environments=[ready("workflow"), *map(ready, PLAN.environments())],
+        environments=[layout.ready(name) for name in ["workflow", *PLAN.environments()]],
         models=bases(PLAN),
     output:
-        "results/bundle/errata.tar",
+        layout.BUNDLE,
     log:
-        "results/logs/bundle.log",
+        layout.log("bundle"),
     benchmark:
-        "results/benchmarks/bundle.tsv"
+        layout.benchmark("bundle")
+    localrule: True
     params:
         python=PYTHON,
         environments=["workflow", *PLAN.environments()],
-        config=json.dumps(CONFIG, sort_keys=True),
+        config=CONFIGURATION_FILE,
         configfiles=[os.path.relpath(path) for path in workflow.configfiles],
-        # packed anew when a file of the project changes
+        # packed again when a file of the project changes
         state=lambda wildcards: bundling.state(Path.cwd()),
     message:
         "Packing project, environments and models"

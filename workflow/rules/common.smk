@@ -1,31 +1,19 @@
-# What the rules share: the checked configuration and what follows from it, the wildcards, and what holds for every job.
+# What the rules share: the configuration and what follows from it, wildcards, flags, and the prefix of every job.
 import json
 import os
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
-PACKAGE = os.path.join(workflow.basedir, "workflow")
+PACKAGE = os.path.join(PROJECT, "workflow")
+if not os.path.isdir(PACKAGE):
+    raise WorkflowError(f"{PROJECT}: no folder of this machine. Clone Errata and use its Snakefile from there.")
 sys.path.insert(0, PACKAGE)
-# What holds for every job. A prefix takes the place of Snakemake's own, which is what makes `STEP | tee` fail when STEP
-# does. Slurm sends SIGTERM to every process of a job: the shell and tee wait until the step has saved what it has.
-shell.prefix(
-    "set -euo pipefail; trap : TERM; "
-    "tee() ( trap '' TERM; exec tee \"$@\" ); "
-    # folders of its own, so that two jobs on a node never meet
-    "TMPDIR=$(mktemp -d -t errata-${{SLURM_JOB_ID:-$$}}.XXXXXX); export TMPDIR; trap 'rm -rf \"$TMPDIR\"' EXIT; "
-    # where code that comes with a model is copied to
-    "export HF_MODULES_CACHE=$TMPDIR/modules; "
-    # nothing is downloaded by a job: what must be is fetched by local rules, which say so themselves
-    "export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1 "
-    "DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 WANDB_MODE=disabled; "
-    f'snakemake_python() ( exec {shlex.quote(sys.executable)} "$@" ); '
-    # jobs find the package wherever they run, in any of the environments
-    f"export PYTHONPATH={shlex.quote(PACKAGE)}; "
-)
 
 from errata.cluster.hooks import Hooks
 from errata.asking import prompts
@@ -33,32 +21,51 @@ from errata.config.validation import read_configuration
 from errata.core.errors import UserError
 from errata.core.files import read_json
 from errata.data.records import SPLITS
-from errata.plan.flags import Told
-from errata.plan.plan import Plan, bases, python, ready
+from errata.plan import layout, migration
+from errata.plan.configuration_file import write_configuration
+from errata.plan.failures import shorten_failures
+from errata.plan.flags import flags, server_flags, unless
+from errata.plan.plan import Plan, bases
 from errata.plan.targets import Targets
 
 HOOKS = Hooks()
+# In a module, --config belongs to the workflow that uses it. Only keys which that workflow has passed on count here.
+OVERRIDES = workflow.config_settings.config
+if not workflow.modifier.is_main_snakefile():
+    OVERRIDES = {name: value for name, value in OVERRIDES.items() if name in config}
 
 try:
-    CONFIGURATION = read_configuration(config, workflow.configfiles, workflow.config_settings.config)
-    # Which models and files a job is about, what it is told of the configuration, and what there is to make.
-    CONFIG = CONFIGURATION.to_record()
+    CONFIGURATION = read_configuration(config, workflow.configfiles, OVERRIDES)
+    layout.link_workflow()
     PLAN = Plan(CONFIGURATION)
-    TOLD = Told(PLAN)
     TARGETS = Targets(PLAN, lambda model, strategy: len(training_rows(model, strategy)))
     prompts.check(PLAN.prompt_files())
 except UserError as error:
     raise WorkflowError(str(error))
 
+# Steps receive the configuration as this file. Its name changes with its content, and reruns what is made of it.
+CONFIGURATION_FILE = write_configuration(CONFIGURATION)
+migration.migrate(Path(".snakemake"))
+GENERATE, SCORE = CONFIGURATION.generate, CONFIGURATION.score
 SHARDS = PLAN.shards
-ASKING_THREADS = PLAN.asking_threads(os.cpu_count())
-# What only needs the standard library runs in the Python that runs Snakemake: a function of the prefix, so that another
-# Python, or a project that was moved, makes nothing anew.
+ASKING_THREADS = PLAN.server_threads(os.cpu_count())
+# A function of prefix.sh. Steps that need only the standard library run in the Python that runs Snakemake.
 PYTHON = "snakemake_python"
 
 
+def in_shell(*words):
+    """Words of a shell command, quoted for the shell and for Snakemake, which takes braces for fields."""
+    return shlex.join(words).replace("{", "{{").replace("}", "}}")
+
+
+shell.prefix(f"set -e; source {in_shell(f'{PACKAGE}/prefix.sh', sys.executable, ':'.join(PLAN.api_key_variables()))}; ")
+
+
+shorten_failures(logger)
+
+
 def before_jobs():
-    """On Slurm: look whether jobs can be submitted, and watch over them."""
+    """On Slurm: check whether jobs can be submitted, and watch over them."""
     try:
         HOOKS.before(workflow.executor_plugin.name, workflow)
     except UserError as error:
@@ -66,46 +73,76 @@ def before_jobs():
 
 
 def after_jobs():
-    """On Slurm: the GPU hours of this run."""
+    """On Slurm: show the GPU hours of this run."""
     HOOKS.after(workflow.executor_plugin.name, filter(workflow.dag.finished, workflow.dag.jobs))
 
 
 def training_rows(model, strategy):
-    """Snakemake learns what else is to be made once the training set is there."""
+    """The rows of a training set. Snakemake plans the rest of the jobs once the set is made."""
     return read_json(Path(checkpoints.training_set.get(model=model, strategy=strategy).output[0]))
 
 
-def any_of(models):
-    """A wildcard constraint; no name at all matches where there are no models."""
-    return "|".join(map(re.escape, models)) or "(?!)"
+def any_of(names):
+    """A wildcard constraint; it matches nothing where there are no names."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def other_splits(wildcards):
-    """The other splits' files: corrections may name their ids. A change there does not make this split anew."""
-    return ancient([CONFIG["dataset"][split] for split in SPLITS if split != wildcards.split])
+    """The other splits' files: corrections may name their ids. A change in them does not rebuild this split."""
+    return ancient([getattr(CONFIGURATION.dataset, split) for split in SPLITS if split != wildcards.split])
 
 
-def asked(path, **shown):
-    """What an asking rule makes, the result (for the report as `shown`) or a part of it (until they are gathered)."""
+def from_asking(path, **shown):
+    """The output of an asking rule: the result (shown in Snakemake's report so), or a part of it that is temporary."""
     if SHARDS == 1:
         return report(path, **shown) if shown else path
-    folder, name = os.path.split(path)
-    return temp(PLAN.sharded(f"{folder}/parts/{name}"))
+    return temp(PLAN.by_part(layout.in_parts(path)))
 
 
 def parts_of(path):
     """All parts of a result, in order; other wildcards stay."""
-    return [asked(path).replace("{part}", str(part + 1)) for part in range(SHARDS)]
+    return [from_asking(path).replace("{part}", str(part + 1)) for part in range(SHARDS)]
+
+
+def trust_remote_code(wildcards):
+    return flags(trust_remote_code=PLAN.all_models[wildcards.model].trust_remote_code)
+
+
+# The rules answer, retry and sample have this in common: the server, and what an asking job has for itself.
+SERVER_INPUT = dict(weights=PLAN.server_weights, environment=PLAN.server_environment)
+SERVER_RESOURCES = dict(
+    # not a parameter: answers are the same with another concurrency
+    concurrency=GENERATE.concurrency,
+    gpu=PLAN.server_gpus,
+)
+
+
+def server_params(step):
+    return dict(
+        python=PLAN.server_python,
+        server=partial(server_flags, PLAN),
+        journal=PLAN.job_file(step, layout.JOURNAL),
+        server_log=PLAN.job_file(step, layout.SERVER_LOG),
+    )
+
+
+def own_benchmarks(wildcards, input):
+    """Measurements of the jobs of this configuration, without those of strategies or models that were renamed.
+
+    They are no inputs: a training must not be repeated because a measurement of it is missing.
+    """
+    found = map(str, sorted(Path(layout.BENCHMARKS).rglob("*.tsv")))
+    return [path for path in found if any(rule.is_producer(path) for rule in workflow.rules)]
 
 
 wildcard_constraints:
-    model=any_of(PLAN.settings),
-    # folds: what all folds of train have been answered by models trained without them
+    model=any_of(PLAN.all_models),
+    # folds: all folds of train, answered by models trained without them
     split=r"train|test|fold\d+|folds",
     fold=r"\d+",
     strategy=any_of(PLAN.strategies),
     bits=any_of(map(str, PLAN.bits)),
     # with the majority of so many samples
-    variant=rf"({any_of(['base', *PLAN.tuned])})(\+maj\d+)?",
+    variant=rf"({any_of(['base', *PLAN.tuned_variants])})(\+maj\d+)?",
     environment="[a-z0-9-]+",
     part="[0-9]+",

@@ -1,23 +1,30 @@
 # The questions: validated and corrected before any model is started.
 
+DATASET = CONFIGURATION.dataset
+
 
 rule fix:
     input:
-        data=lambda wildcards: CONFIG["dataset"][wildcards.split],
-        corrections=CONFIG["dataset"]["corrections"] or [],
+        data=lambda wildcards: getattr(DATASET, wildcards.split),
+        corrections=DATASET.corrections or [],
         others=other_splits,
     output:
-        data="results/data/{split}.jsonl",
-        changes="results/data/{split}.changes.csv",
+        data=layout.DATA,
+        changes=layout.CHANGES,
     log:
-        "results/logs/fix-{split}.log",
+        layout.log("fix-{split}"),
     benchmark:
-        "results/benchmarks/fix-{split}.tsv"
+        layout.benchmark("fix-{split}")
     wildcard_constraints:
         split="train|test",
+    localrule: True
     params:
         python=PYTHON,
-        flags=TOLD.fix,
+        flags=lambda wildcards: flags(
+            corrections=DATASET.corrections or None,
+            take=getattr(DATASET.take, wildcards.split),
+            labelled=wildcards.split == "train",
+        ),
     message:
         "Validating and correcting {input.data}"
     shell:
@@ -27,18 +34,19 @@ rule fix:
 
 rule leaks:
     input:
-        train="results/data/train.jsonl",
-        test="results/data/test.jsonl",
+        train=layout.TRAIN_DATA,
+        test=layout.TEST_DATA,
     output:
-        "results/data/leaks.csv",
+        layout.LEAKS,
     log:
-        "results/logs/leaks.log",
+        layout.log("leaks"),
     benchmark:
-        "results/benchmarks/leaks.tsv"
+        layout.benchmark("leaks")
+    localrule: True
     params:
         python=PYTHON,
     message:
-        "Looking for problems of test that occur in train"
+        "Looking for problems of test that occur in train too"
     shell:
         "{params.python:q} -m errata leaks --train {input.train} --test {input.test} --output {output}"
         " 2>&1 | tee -i {log}"
@@ -46,17 +54,18 @@ rule leaks:
 
 rule fold:
     input:
-        "results/data/train.jsonl",
+        layout.TRAIN_DATA,
     output:
-        "results/data/fold{fold}.jsonl",
+        layout.FOLD,
     log:
-        "results/logs/fold{fold}.log",
+        layout.log("fold{fold}"),
     benchmark:
-        "results/benchmarks/fold{fold}.tsv"
+        layout.benchmark("fold{fold}")
+    localrule: True
     params:
         python=PYTHON,
         folds=PLAN.strategies.folds,
-        seed=CONFIG["generate"]["seed"],
+        seed=GENERATE.seed,
     message:
         "Taking fold {wildcards.fold} of the training problems"
     shell:

@@ -1,18 +1,19 @@
-# The locked environments of envs/, built once by uv; the rules that use one take its flag as input.
+# The locked environments of envs/, built once by uv. A rule that uses one has its flag file as an input.
 
 
 rule environment:
     input:
-        lock="envs/{environment}.txt",
+        lock=layout.own(layout.LOCK),
     output:
-        flag=".envs/{environment}.ok",
+        flag=layout.ready("{environment}"),
     log:
-        "results/logs/environment-{environment}.log",
+        layout.log("environment-{environment}"),
     benchmark:
-        "results/benchmarks/environment-{environment}.tsv"
+        layout.benchmark("environment-{environment}")
+    localrule: True
     params:
         python=PYTHON,
-        prefix=lambda wildcards: f".envs/{wildcards.environment}",
+        prefix=layout.prefix("{environment}"),
     message:
         "Building the environment {wildcards.environment}"
     shell:

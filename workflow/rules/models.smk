@@ -1,21 +1,26 @@
-# The base model: a checkpoint to train from, and what its engine serves. Downloads are kept in models/; what stands
-# here are links to them.
+# The base model: a checkpoint to train from, and the file that its engine serves. Downloads are kept in models/;
+# results/ contains links to them.
 
-GGUF_MODELS = [model for model in PLAN.settings if PLAN.ships_gguf(model)]
+GGUF_MODELS = [model for model in PLAN.all_models if PLAN.ships_gguf(model)]
 
 
 rule fetch_gguf:
     output:
-        "results/{model}/base/model.gguf",
+        layout.GGUF,
     log:
-        "results/logs/{model}/fetch_gguf.log",
+        layout.log("{model}/fetch_gguf"),
     benchmark:
-        "results/benchmarks/{model}/fetch_gguf.tsv"
+        layout.benchmark("{model}/fetch_gguf")
     wildcard_constraints:
         model=any_of(GGUF_MODELS),
+    localrule: True
     params:
         python=PYTHON,
-        flags=TOLD.fetch,
+        flags=lambda wildcards: flags(
+            source=PLAN.all_models[wildcards.model].source,
+            revision=PLAN.all_models[wildcards.model].revision or None,
+            sha256=PLAN.all_models[wildcards.model].sha256 or None,
+        ),
     message:
         "Fetching {wildcards.model} as GGUF"
     shell:
@@ -24,18 +29,18 @@ rule fetch_gguf:
 
 rule convert_gguf:
     input:
-        gguf="results/{model}/base/model.gguf",
-        environment=ready(f"quantize-{PLAN.hardware}"),
+        gguf=layout.GGUF,
+        environment=layout.ready(f"quantize-{PLAN.hardware}"),
     output:
-        directory("results/{model}/base/checkpoint"),
+        directory(layout.CHECKPOINT),
     log:
-        "results/logs/{model}/convert_gguf.log",
+        layout.log("{model}/convert_gguf"),
     benchmark:
-        "results/benchmarks/{model}/convert_gguf.tsv"
+        layout.benchmark("{model}/convert_gguf")
     wildcard_constraints:
         model=any_of(GGUF_MODELS),
     params:
-        python=python(f"quantize-{PLAN.hardware}"),
+        python=layout.python(f"quantize-{PLAN.hardware}"),
     message:
         "Converting {wildcards.model} to a Hugging Face checkpoint"
     shell:
@@ -44,21 +49,26 @@ rule convert_gguf:
 
 rule fetch_checkpoint:
     input:
-        # a checkpoint of this workflow's own, to be scored as a model of its own
-        made=PLAN.made_source,
-        # an environment built anew brings no other model
-        environment=ancient(ready("serve-cpu")),
+        # a checkpoint that this workflow makes, scored as another model
+        made=PLAN.source_made_here,
+        # an environment that is built again does not change the model
+        environment=ancient(layout.ready("serve-cpu")),
     output:
-        directory("results/{model}/base/checkpoint"),
+        directory(layout.CHECKPOINT),
     log:
-        "results/logs/{model}/fetch_checkpoint.log",
+        layout.log("{model}/fetch_checkpoint"),
     benchmark:
-        "results/benchmarks/{model}/fetch_checkpoint.tsv"
+        layout.benchmark("{model}/fetch_checkpoint")
     wildcard_constraints:
-        model=any_of([model for model in PLAN.settings if model not in GGUF_MODELS]),
+        model=any_of([model for model in PLAN.all_models if model not in GGUF_MODELS]),
+    localrule: True
     params:
-        python=python("serve-cpu"),
-        flags=TOLD.fetch,
+        python=layout.python("serve-cpu"),
+        flags=lambda wildcards: flags(
+            source=PLAN.all_models[wildcards.model].source,
+            revision=PLAN.all_models[wildcards.model].revision or None,
+            sha256=PLAN.all_models[wildcards.model].sha256 or None,
+        ),
     message:
         "Fetching {wildcards.model}"
     shell:
@@ -68,16 +78,16 @@ rule fetch_checkpoint:
 rule gguf:
     input:
         full=PLAN.plain_checkpoint,
-        environment=ready(f"quantize-{PLAN.hardware}"),
+        environment=layout.ready(f"quantize-{PLAN.hardware}"),
     output:
-        "results/{model}/served/{variant}.gguf",
+        layout.SERVED,
     log:
-        "results/logs/{model}/gguf-{variant}.log",
+        layout.log("{model}/gguf-{variant}"),
     benchmark:
-        "results/benchmarks/{model}/gguf-{variant}.tsv"
+        layout.benchmark("{model}/gguf-{variant}")
     params:
-        python=python(f"quantize-{PLAN.hardware}"),
-        format=TOLD.gguf,
+        python=layout.python(f"quantize-{PLAN.hardware}"),
+        format=lambda wildcards: flags(format=unless("f16", PLAN.all_models[wildcards.model].gguf)),
     message:
         "Converting {wildcards.variant} of {wildcards.model} to GGUF for llama.cpp"
     shell:

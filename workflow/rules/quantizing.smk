@@ -1,53 +1,54 @@
 # GPTQ at a few bits, calibrated on the training split only.
 
-QUANTIZE = CONFIG["quantize"]
+QUANTIZE = CONFIGURATION.quantize
 
 
 rule calibration:
     input:
-        full="results/{model}/base/checkpoint",
-        data="results/data/train.jsonl",
+        full=layout.CHECKPOINT,
+        data=layout.TRAIN_DATA,
         answers=PLAN.first_answers,
         retries=PLAN.retries,
         held_out=PLAN.held_out,
-        environment=ready(f"quantize-{PLAN.hardware}"),
+        environment=layout.ready(f"quantize-{PLAN.hardware}"),
     output:
-        "results/{model}/calibration/{strategy}.json",
+        layout.CALIBRATION,
     log:
-        "results/logs/{model}/calibration-{strategy}.log",
+        layout.log("{model}/calibration-{strategy}"),
     benchmark:
-        "results/benchmarks/{model}/calibration-{strategy}.tsv"
+        layout.benchmark("{model}/calibration-{strategy}")
     params:
-        python=python(f"quantize-{PLAN.hardware}"),
-        kind=QUANTIZE["calibration"],
-        samples=QUANTIZE["samples"],
-        seed=QUANTIZE["seed"],
+        python=layout.python(f"quantize-{PLAN.hardware}"),
+        kind=QUANTIZE.calibration,
+        samples=QUANTIZE.samples,
+        seed=QUANTIZE.seed,
     message:
         "Choosing calibration texts for {wildcards.model}"
     shell:
         "{params.python} -m errata calibration --checkpoint {input.full} --data {input.data}"
-        " --answers {input.answers} --retries {input.retries} --held-out {input.held_out} --kind {params.kind} --samples {params.samples} --seed {params.seed}"
+        " --answers {input.answers} --retries {input.retries} --held-out {input.held_out}"
+        " --kind {params.kind} --samples {params.samples} --seed {params.seed}"
         " --output {output} 2>&1 | tee -i {log}"
 
 
 rule quantize:
     input:
-        full="results/{model}/tuned/{strategy}",
-        calibration="results/{model}/calibration/{strategy}.json",
-        environment=ready(f"quantize-{PLAN.hardware}"),
+        full=layout.TUNED,
+        calibration=layout.CALIBRATION,
+        environment=layout.ready(f"quantize-{PLAN.hardware}"),
     output:
-        directory("results/{model}/quantized/{strategy}-{bits}bit"),
+        directory(layout.QUANTIZED),
     log:
-        "results/logs/{model}/quantize-{strategy}-{bits}bit.log",
+        layout.log("{model}/quantize-{strategy}-{bits}bit"),
     benchmark:
-        "results/benchmarks/{model}/quantize-{strategy}-{bits}bit.tsv"
+        layout.benchmark("{model}/quantize-{strategy}-{bits}bit")
     params:
-        python=python(f"quantize-{PLAN.hardware}"),
-        group_size=QUANTIZE["group_size"],
-        samples=QUANTIZE["samples"],
-        max_length=QUANTIZE["max_length"],
-        seed=QUANTIZE["seed"],
-        remote=TOLD.remote_code,
+        python=layout.python(f"quantize-{PLAN.hardware}"),
+        group_size=QUANTIZE.group_size,
+        samples=QUANTIZE.samples,
+        max_length=QUANTIZE.max_length,
+        seed=QUANTIZE.seed,
+        remote=trust_remote_code,
     message:
         "Quantizing {wildcards.model} {wildcards.strategy} to {wildcards.bits} bits"
     shell:
@@ -59,19 +60,19 @@ rule quantize:
 
 rule dequantize:
     input:
-        full="results/{model}/quantized/{strategy}-{bits}bit",
-        environment=ready(f"quantize-{PLAN.hardware}"),
+        full=layout.QUANTIZED,
+        environment=layout.ready(f"quantize-{PLAN.hardware}"),
     output:
-        temp(directory("results/{model}/dequantized/{strategy}-{bits}bit")),
+        temp(directory(layout.DEQUANTIZED)),
     log:
-        "results/logs/{model}/dequantize-{strategy}-{bits}bit.log",
+        layout.log("{model}/dequantize-{strategy}-{bits}bit"),
     benchmark:
-        "results/benchmarks/{model}/dequantize-{strategy}-{bits}bit.tsv"
+        layout.benchmark("{model}/dequantize-{strategy}-{bits}bit")
     params:
-        python=python(f"quantize-{PLAN.hardware}"),
-        remote=TOLD.remote_code,
+        python=layout.python(f"quantize-{PLAN.hardware}"),
+        remote=trust_remote_code,
     message:
-        "Dequantizing {wildcards.strategy}-{wildcards.bits}bit, since a CPU cannot serve it"
+        "Dequantizing {wildcards.strategy}-{wildcards.bits}bit: a CPU cannot serve it"
     shell:
         "{params.python} -m errata dequantize --checkpoint {input.full} {params.remote:q} --output {output}"
         " 2>&1 | tee -i {log}"

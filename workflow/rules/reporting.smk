@@ -1,60 +1,71 @@
-# The leaderboard and the report of everything that was scored, and the tables that compare strategies and base models.
-# The configuration goes to these steps in its own order, which says which strategy comes first.
+# The leaderboard, the report, and the tables that compare strategies and base models.
 
 
 rule report:
     input:
         scores=TARGETS.scores,
+        answers=TARGETS.scored_answers,
+        first_answers=TARGETS.first_answers,
+        summaries=TARGETS.summaries,
+        questions=TARGETS.questions,
         retries=TARGETS.retries,
         adapters=TARGETS.adapters,
-        leaks="results/data/leaks.csv",
-        template="workflow/report/report.html.j2",
-        environment=ready("serve-cpu"),
-        locks=lambda wildcards: [f"envs/{name}.txt" for name in PLAN.environments()],
+        base_weights=TARGETS.base_weights,
+        leaks=layout.LEAKS,
+        environment=layout.ready("serve-cpu"),
+        locks=[layout.own(layout.LOCK.format(environment=name)) for name in PLAN.environments()],
     output:
         leaderboard=report(
-            "results/leaderboard.csv",
+            layout.LEADERBOARD,
             caption="../report/leaderboard.rst",
             category="Leaderboard",
         ),
         html=report(
-            "results/report.html",
+            layout.REPORT,
             caption="../report/report.rst",
             category="Leaderboard",
         ),
     log:
-        "results/logs/report.log",
+        layout.log("report"),
     benchmark:
-        "results/benchmarks/report.tsv"
+        layout.benchmark("report")
+    localrule: True
     params:
-        python=python("serve-cpu"),
-        config=json.dumps(CONFIG),
+        python=layout.python("serve-cpu"),
+        config=CONFIGURATION_FILE,
+        benchmarks=own_benchmarks,
     message:
         "Writing the leaderboard and the report"
     shell:
-        "{params.python} -m errata report --scores {input.scores} --config {params.config:q} --results results"
+        "{params.python} -m errata report --scores {input.scores} --config {params.config} --results results"
+        " --summaries {input.summaries} --benchmarks {params.benchmarks:q}"
         " --locks {input.locks} --leaderboard {output.leaderboard} --output {output.html} 2>&1 | tee -i {log}"
 
 
 rule ablation:
     input:
         scores=TARGETS.compared,
-        environment=ready("serve-cpu"),
+        answers=TARGETS.compared_answers,
+        summaries=TARGETS.compared_summaries,
+        training_sets=TARGETS.compared_sets,
+        adapters=TARGETS.compared_adapters,
+        environment=layout.ready("serve-cpu"),
     output:
         table=report(
-            "results/ablation.csv",
+            layout.ABLATION,
             caption="../report/ablation.rst",
             category="Leaderboard",
         ),
-        markdown="results/ablation.md",
+        markdown=layout.markdown(layout.ABLATION),
     log:
-        "results/logs/ablation.log",
+        layout.log("ablation"),
     benchmark:
-        "results/benchmarks/ablation.tsv"
+        layout.benchmark("ablation")
+    localrule: True
     params:
-        python=python("serve-cpu"),
-        models=PLAN.trained,
-        config=json.dumps(CONFIG),
+        python=layout.python("serve-cpu"),
+        models=PLAN.trainable,
+        config=CONFIGURATION_FILE,
     message:
         "Comparing the strategies"
     shell:
@@ -64,22 +75,24 @@ rule ablation:
 
 rule baselines:
     input:
-        scores=expand("results/{model}/scores/base/{split}.json", model=PLAN.settings, split=SPLITS),
-        environment=ready("serve-cpu"),
+        scores=expand(layout.SCORE, model=PLAN.all_models, variant="base", split=SPLITS),
+        answers=expand(layout.BASE_COPIES, model=PLAN.all_models, split=SPLITS),
+        environment=layout.ready("serve-cpu"),
     output:
         table=report(
-            "results/baselines.csv",
+            layout.BASELINES,
             caption="../report/baselines.rst",
             category="Leaderboard",
         ),
-        markdown="results/baselines.md",
+        markdown=layout.markdown(layout.BASELINES),
     log:
-        "results/logs/baselines.log",
+        layout.log("baselines"),
     benchmark:
-        "results/benchmarks/baselines.tsv"
+        layout.benchmark("baselines")
+    localrule: True
     params:
-        python=python("serve-cpu"),
-        config=json.dumps(CONFIG),
+        python=layout.python("serve-cpu"),
+        config=CONFIGURATION_FILE,
     message:
         "Comparing the base models"
     shell:

@@ -1,44 +1,46 @@
-# Every variant answers the questions; what it got right is counted, and its answers are exported.
+# The answers of every variant are scored and exported.
 
 
 rule base_answers:
     input:
-        answers=PLAN.base_answered(".jsonl"),
-        summary=PLAN.base_answered(".summary.json"),
+        answers=PLAN.base_answers,
+        summary=PLAN.base_summary,
     output:
-        answers="results/{model}/scores/base/{split}.jsonl",
-        summary="results/{model}/scores/base/{split}.summary.json",
+        answers=layout.BASE_COPIES,
+        summary=layout.summary(layout.BASE_COPIES),
     log:
-        "results/logs/{model}/base_answers-{split}.log",
+        layout.log("{model}/base_answers-{split}"),
     wildcard_constraints:
         split="train|test|folds",
+    localrule: True
     message:
-        "Taking the base model's answers as they are: no question is asked twice"
+        "Copying the answers of {wildcards.model}: no question is asked twice"
     shell:
         "( cp {input.answers} {output.answers} && cp {input.summary} {output.summary} ) 2> {log}"
 
 
 rule score:
     input:
-        answers="results/{model}/scores/{variant}/{split}.jsonl",
-        summary="results/{model}/scores/{variant}/{split}.summary.json",
+        answers=layout.SCORED_ANSWERS,
+        summary=layout.summary(layout.SCORED_ANSWERS),
         weights=PLAN.sized_weights,
-        environment=ready("serve-cpu"),
+        environment=layout.ready("serve-cpu"),
     output:
         report(
-            "results/{model}/scores/{variant}/{split}.json",
+            layout.SCORE,
             caption="../report/score.rst",
             category="Scores",
         ),
     log:
-        "results/logs/{model}/score-{variant}-{split}.log",
+        layout.log("{model}/score-{variant}-{split}"),
     benchmark:
-        "results/benchmarks/{model}/score-{variant}-{split}.tsv"
+        layout.benchmark("{model}/score-{variant}-{split}")
+    localrule: True
     params:
-        python=python("serve-cpu"),
+        python=layout.python("serve-cpu"),
         full=lambda wildcards, input: (["--checkpoint", str(input.weights)] if input.weights else []),
         served=PLAN.served_as,
-        seen=TOLD.score,
+        seen=lambda wildcards: flags(held_out="no" if PLAN.has_seen(wildcards) else None),
     message:
         "Scoring {wildcards.variant} of {wildcards.model} on {wildcards.split}"
     shell:
@@ -49,16 +51,17 @@ rule score:
 
 rule submission:
     input:
-        data="results/data/{split}.jsonl",
-        answers="results/{model}/scores/{variant}/{split}.jsonl",
+        data=layout.DATA,
+        answers=layout.SCORED_ANSWERS,
     output:
-        "results/{model}/submission/{variant}/{split}.jsonl",
+        layout.SUBMISSION,
     log:
-        "results/logs/{model}/submission-{variant}-{split}.log",
+        layout.log("{model}/submission-{variant}-{split}"),
     benchmark:
-        "results/benchmarks/{model}/submission-{variant}-{split}.tsv"
+        layout.benchmark("{model}/submission-{variant}-{split}")
     wildcard_constraints:
         split="train|test",
+    localrule: True
     params:
         python=PYTHON,
     message:

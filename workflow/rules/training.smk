@@ -1,43 +1,53 @@
-# The training set, the adapter, and the checkpoint it is merged into.
+# The training set, the adapter, and the checkpoint into which it is merged.
+
+DISTRIBUTED = CONFIGURATION.distributed
 
 
-# A checkpoint, since a further round, or a strategy of the ablation, may have nothing to train on: see `there_is`.
+# A checkpoint, since a further round or a strategy of the ablation may have nothing to train on (plan/targets.py).
 checkpoint training_set:
     input:
-        data="results/data/train.jsonl",
+        data=layout.TRAIN_DATA,
         answers=PLAN.first_answers,
         retries=PLAN.retries,
         before=PLAN.earlier_sets,
         held_out=PLAN.held_out,
     output:
-        "results/{model}/sft/{strategy}.json",
+        layout.TRAINING_SET,
     log:
-        "results/logs/{model}/training_set-{strategy}.log",
+        layout.log("{model}/training_set-{strategy}"),
     benchmark:
-        "results/benchmarks/{model}/training_set-{strategy}.tsv"
+        layout.benchmark("{model}/training_set-{strategy}")
+    localrule: True
     params:
         python=PYTHON,
-        how=TOLD.learning,
-        seed=CONFIG["generate"]["seed"],
+        how=lambda wildcards: flags(
+            method=PLAN.strategy(wildcards).method,
+            keep=PLAN.strategy(wildcards).keep,
+            pairs=PLAN.strategy(wildcards).pairs if PLAN.strategy(wildcards).stage == "dpo" else None,
+            replay=PLAN.strategy(wildcards).replay or None,
+            or_nothing=PLAN.may_be_empty(wildcards.strategy),
+        ),
+        seed=GENERATE.seed,
     message:
-        "Putting together what {wildcards.strategy} of {wildcards.model} is trained on"
+        "Making the training set of {wildcards.strategy} of {wildcards.model}"
     shell:
         "{params.python:q} -m errata training-set --data {input.data} --answers {input.answers}"
-        " --retries {input.retries} --before {input.before} --held-out {input.held_out} {params.how:q} --seed {params.seed}"
-        " --output {output} 2>&1 | tee -i {log}"
+        " --retries {input.retries} --before {input.before} --held-out {input.held_out} {params.how:q}"
+        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
 
 
 rule dataset_info:
     output:
-        "results/{model}/sft/dataset_info.json",
+        layout.DATASET_INFO,
     log:
-        "results/logs/{model}/dataset_info.log",
+        layout.log("{model}/dataset_info"),
     benchmark:
-        "results/benchmarks/{model}/dataset_info.tsv"
+        layout.benchmark("{model}/dataset_info")
+    localrule: True
     params:
         python=PYTHON,
-        strategies=PLAN.described("sft"),
-        preferences=PLAN.described("dpo"),
+        strategies=PLAN.strategies_of("sft"),
+        preferences=PLAN.strategies_of("dpo"),
     message:
         "Describing the training sets of {wildcards.model} to LLaMA-Factory"
     shell:
@@ -48,54 +58,61 @@ rule dataset_info:
 rule train:
     input:
         base=PLAN.trained_from,
-        dataset="results/{model}/sft/{strategy}.json",
-        environment=ready(f"train-{PLAN.hardware}"),
+        dataset=layout.TRAINING_SET,
+        environment=layout.ready(f"train-{PLAN.hardware}"),
     output:
-        adapter=directory("results/{model}/adapter/{strategy}"),
+        adapter=directory(layout.ADAPTER),
         loss=report(
-            "results/{model}/loss/{strategy}.png",
+            layout.LOSS,
             caption="../report/loss.rst",
             category="Training",
         ),
     log:
-        "results/logs/{model}/train-{strategy}.log",
+        layout.log("{model}/train-{strategy}"),
     benchmark:
-        "results/benchmarks/{model}/train-{strategy}.tsv"
+        layout.benchmark("{model}/train-{strategy}")
     priority: 10
     params:
-        python=python(f"train-{PLAN.hardware}"),
-        template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
-        settings=TOLD.settings,
+        python=layout.python(f"train-{PLAN.hardware}"),
+        template=lambda wildcards: PLAN.models[wildcards.model].template,
+        settings=PLAN.training_settings,
         stage=lambda wildcards: PLAN.strategies[wildcards.strategy].stage,
-        seed=CONFIG["generate"]["seed"],
-        remote=TOLD.training,
-        # checkpoints of a training under way: outside the outputs, which a failed job loses
-        work=lambda wildcards: f"results/{wildcards.model}/checkpoints/{wildcards.strategy}",
+        seed=GENERATE.seed,
+        remote=lambda wildcards: flags(
+            trust_remote_code=PLAN.all_models[wildcards.model].trust_remote_code,
+            strategy=unless("ddp", DISTRIBUTED.strategy),
+            processes=DISTRIBUTED.processes,
+            continuations=unless(20, DISTRIBUTED.continuations),
+            grace=unless(25, DISTRIBUTED.grace),
+            margin=DISTRIBUTED.margin,
+        ),
+        # outside the outputs, which Snakemake deletes when a job fails
+        work=layout.WORK,
     message:
         "Training a LoRA adapter of {wildcards.model}: {wildcards.strategy}"
     shell:
         "( {params.python} -m errata train --base {input.base} --dataset {input.dataset} --template {params.template:q}"
-        " --stage {params.stage} --seed {params.seed} --settings {params.settings:q} {params.remote:q} --work {params.work}"
-        " --output {output.adapter} && cp {output.adapter}/training_loss.png {output.loss} ) 2>&1 | tee -i {log}"
+        " --stage {params.stage} --seed {params.seed} --settings {params.settings:q} {params.remote:q}"
+        " --work {params.work} --output {output.adapter} && cp {output.adapter}/training_loss.png {output.loss} ) 2>&1 | tee -i {log}"
 
 
 rule merge_lora:
     input:
         base=PLAN.trained_from,
-        adapter="results/{model}/adapter/{strategy}",
-        environment=ready(f"train-{PLAN.hardware}"),
+        adapter=layout.ADAPTER,
+        environment=layout.ready(f"train-{PLAN.hardware}"),
     output:
-        directory("results/{model}/tuned/{strategy}"),
+        directory(layout.TUNED),
     log:
-        "results/logs/{model}/merge_lora-{strategy}.log",
+        layout.log("{model}/merge_lora-{strategy}"),
     benchmark:
-        "results/benchmarks/{model}/merge_lora-{strategy}.tsv"
+        layout.benchmark("{model}/merge_lora-{strategy}")
     priority: 10
     params:
-        python=python(f"train-{PLAN.hardware}"),
-        template=lambda wildcards: CONFIG["models"][wildcards.model]["template"],
-        settings=json.dumps(CONFIG["export"], sort_keys=True),
-        remote=TOLD.remote_code,
+        python=layout.python(f"train-{PLAN.hardware}"),
+        template=lambda wildcards: PLAN.models[wildcards.model].template,
+        settings=json.dumps(CONFIGURATION.export, sort_keys=True),
+        remote=trust_remote_code,
     message:
         "Merging the adapter {wildcards.strategy} into {wildcards.model}"
     shell:

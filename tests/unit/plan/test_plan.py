@@ -1,4 +1,4 @@
-"""Which models, files and flags follow from a configuration, and what there is to make once training sets are known."""
+"""The models, files and flags that follow from a configuration, and the targets once training sets are known."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,14 @@ import pytest
 
 from errata.config.validation import validated
 from errata.core.errors import UserError
-from errata.plan.flags import Told
+from errata.plan import layout
+from errata.plan.flags import flags, server_flags, unless
 from errata.plan.plan import Plan
 from errata.plan.targets import Targets
 from helpers import problem, write_jsonl
+
+DPO_ON_REFLECT = {"method": "dpo", "start_from": "reflect"}
+DISTILL = "config/prompts/en/distill.txt"
 
 
 class Job(SimpleNamespace):
@@ -55,19 +59,19 @@ def test_a_variant_is_served_from_what_its_engine_can_load(
 ) -> None:
     made = plan(model={"engine": engine}, hardware=hardware)
     assert made.weights("m", variant) == f"results/m/{weights}"
-    assert made.asking_environment(of(variant)) == f".envs/{environment}.ok"
+    assert made.server_environment(of(variant)) == f".envs/{environment}.ok"
 
 
 def test_an_endpoint_has_no_weights_and_its_tuned_model_an_engine_of_its_own() -> None:
     endpoint = {"engine": "endpoint", "base_url": "http://127.0.0.1:9/v1", "served_name": "alias"}
     made = plan(model=endpoint, hardware="cuda")
     assert made.weights("m", "base") == []
-    assert made.asking_gpus(of()) == 0
-    assert (made.engine("m", "self"), made.asking_gpus(of("self"))) == ("vllm", 1)
-    flags = Told(made).asking(of(), SimpleNamespace(weights=[]))
-    assert flags[:4] == ["--engine", "endpoint", "--model", "alias"]
-    assert "--weights" not in flags
-    assert flags[flags.index("--base-url") + 1] == "http://127.0.0.1:9/v1"
+    assert made.server_gpus(of()) == 0
+    assert (made.engine("m", "self"), made.server_gpus(of("self"))) == ("vllm", 1)
+    found = server_flags(made, of(), SimpleNamespace(weights=[]))
+    assert found[:4] == ["--engine", "endpoint", "--model", "alias"]
+    assert "--weights" not in found
+    assert found[found.index("--base-url") + 1] == "http://127.0.0.1:9/v1"
 
 
 def test_what_a_variant_weighs_is_its_quantized_checkpoint_even_where_it_is_served_otherwise() -> None:
@@ -80,23 +84,33 @@ def test_what_a_variant_weighs_is_its_quantized_checkpoint_even_where_it_is_serv
     assert made.served_as(of("self")) == "llama.cpp"
 
 
+def test_the_majority_of_samples_was_served_as_each_of_them() -> None:
+    endpoint = {"engine": "endpoint", "base_url": "http://127.0.0.1:9/v1"}
+    made = plan(model=endpoint, score={"majority": [4]})
+    assert made.served_as(of("base+maj4")) == "endpoint"
+    assert made.served_as(of("self+maj4")) == "llama.cpp"
+    assert made.served_as(of("self-4bit+maj4")) == made.served_as(of("self-4bit"))
+    made = plan(model={"engine": "vllm", "tuned_engine": "llamacpp"})
+    assert made.served_as(of("base+maj4")) == "vLLM"
+
+
 def test_parts_have_files_and_ports_of_their_own() -> None:
     made = plan(model={"port": 9000, "engine": "vllm", "serve": {"tensor_parallel_size": 2}}, hardware="cuda")
-    assert made.sharded("a/{split}.summary.json") == "a/{split}.summary.json"
-    assert made.asking("answer", "j/{model}/{job}.jsonl")(of("self")) == "j/m/answer-self-test.jsonl"
+    assert made.by_part("a/{split}.summary.json") == "a/{split}.summary.json"
+    assert made.job_file("answer", "j/{model}/{job}.jsonl")(of("self")) == "j/m/answer-self-test.jsonl"
     made = plan(
         model={"port": 9000, "engine": "vllm", "serve": {"tensor_parallel_size": 2}},
         hardware="cuda",
         generate={"shards": 3},
     )
-    assert made.sharded("a/{split}.summary.json") == "a/{split}.{part}-of-3.summary.json"
+    assert made.by_part("a/{split}.summary.json") == "a/{split}.{part}-of-3.summary.json"
     second = of(part="2")
-    assert made.asking("answer", "{job}.log")(second) == "answer-base-test.2-of-3.log"
-    assert made.asking("retry", "{job}.log")(Job(model="m", strategy="self", part="2")) == "retry-self.2-of-3.log"
-    flags = Told(made).asking(second, SimpleNamespace(weights="w"))
-    assert flags[flags.index("--port") + 1] == 9001
-    assert flags[-4:] == ["--weights", "w", "--part", "2/3"]
-    assert made.asking_gpus(second) == 2
+    assert made.job_file("answer", "{job}.log")(second) == "answer-base-test.2-of-3.log"
+    assert made.job_file("retry", "{job}.log")(Job(model="m", strategy="self", part="2")) == "retry-self.2-of-3.log"
+    found = server_flags(made, second, SimpleNamespace(weights="w"))
+    assert found[found.index("--port") + 1] == 9001
+    assert found[-4:] == ["--weights", "w", "--part", "2/3"]
+    assert made.server_gpus(second) == 2
 
 
 def test_quantized_variants_have_server_options_of_their_own() -> None:
@@ -108,17 +122,14 @@ def test_quantized_variants_have_server_options_of_their_own() -> None:
 
 def test_a_teacher_is_asked_in_the_models_place_and_may_be_an_endpoint() -> None:
     made = plan(strategies={"distill": {"teacher": "teacher", "questions": "all"}, "self": {"rounds": 2}})
-    assert made.respondent(learns("distill")) == ("teacher", "base")
-    assert made.respondent(learns("self-round2")) == ("m", "self")
-    assert made.asking_weights(learns("distill")) == []
+    assert made.model_to_ask(learns("distill")) == ("teacher", "base")
+    assert made.model_to_ask(learns("self-round2")) == ("m", "self")
+    assert made.server_weights(learns("distill")) == []
     assert made.first_answers(learns("distill")) == "results/m/answers/train.jsonl"
     assert made.first_answers(learns("self-round2")) == "results/m/scores/self/train.jsonl"
     assert made.earlier_sets(learns("self-round2")) == ["results/m/sft/self.json"]
-    told = Told(made)
-    assert told.retry(learns("distill"))[-6:] == [
-        *("--method", "distill", "--prompt", "config/prompts/en/distill.txt", "--about", "all")
-    ]
-    assert "--method" not in told.retry(learns("self"))
+    assert made.own_prompts(learns("distill")) == {"method": "distill", "prompt": layout.own(DISTILL)}
+    assert made.own_prompts(learns("self")) == {}
 
 
 def test_training_leaves_out_what_is_scored_and_takes_a_strategys_own_settings() -> None:
@@ -131,7 +142,7 @@ def test_training_leaves_out_what_is_scored_and_takes_a_strategys_own_settings()
     assert made.held_out(learns("dpo.fold2")) == ["results/data/test.jsonl", "results/data/fold2.jsonl"]
     assert made.trained_from(learns("dpo.fold2")) == "results/m/tuned/self.fold2"
     assert made.trained_from(learns("self")) == "results/m/base/checkpoint"
-    assert json.loads(Told(made).settings(learns("dpo"))) == {"learning_rate": 1e-6, "num_train_epochs": 3}
+    assert json.loads(made.training_settings(learns("dpo"))) == {"learning_rate": 1e-6, "num_train_epochs": 3}
 
 
 @pytest.mark.parametrize(
@@ -147,18 +158,17 @@ def test_training_leaves_out_what_is_scored_and_takes_a_strategys_own_settings()
 def test_a_model_that_comes_of_a_training_here_has_seen_the_training_questions(source: str, seen: bool) -> None:
     made = plan(model={"source": source}, dataset={"folds": 2}, baselines={"tuned": {"source": "results/m/tuned/x"}})
     for split in ("train", "folds", "fold1"):
-        told = Told(made).score(Job(model="m", variant="self", split=split))
-        assert told == (["--held-out", "no"] if seen else []), split
-    assert Told(made).score(Job(model="m", variant="base", split="test")) == []
-    assert made.made_source(of()) == ([source.removeprefix("./")] if source.count("/") > 1 else [])
+        assert made.has_seen(Job(model="m", variant="self", split=split)) == seen, split
+    assert not made.has_seen(Job(model="m", variant="base", split="test"))
+    assert made.source_made_here(of()) == ([source.removeprefix("./")] if source.count("/") > 1 else [])
 
 
-def test_what_says_the_default_is_not_said() -> None:
-    told = Told(plan(strategies=["self"]))
-    assert told.training(learns("self")) == []
-    assert told.about(learns("self")) == []
-    assert told.gguf(of()) == []
-    assert told.learning(learns("self")) == ["--method", "self", "--keep", 1]
+def test_flags_are_named_after_keys_and_say_nothing_of_defaults() -> None:
+    assert flags(max_tokens=96, temperature=[0.0, 0.8], top_p=1.0, seed=0) == [
+        *("--max-tokens", 96, "--temperature", 0.0, 0.8, "--top-p", 1.0, "--seed", 0)
+    ]
+    assert flags(labelled=True, take=None, or_nothing=False) == ["--labelled"]
+    assert flags(format=unless("f16", "f16"), grace=unless(25, 30)) == ["--grace", 30]
 
 
 class Made:
@@ -191,6 +201,24 @@ def test_the_ablation_leaves_out_what_has_nothing_to_train_on_and_what_starts_fr
     assert scored == ["base", "self", "dpo"]
     # what is for the ablation alone is neither quantized nor on the leaderboard
     assert targets.variants("m") == ["base", "self", "self-3bit", "self-4bit"]
+
+
+def test_report_and_ablation_declare_what_they_read() -> None:
+    made = plan(strategies={"self": {"rounds": 2}}, ablation={"reflect": {}, "dpo": {}, "dpo2": DPO_ON_REFLECT})
+    targets = Targets(made, Made(self_round2=5, reflect=0, dpo=3))
+    answers, scores = "results/m/answers", "results/m/scores"
+    assert targets.first_answers(of()) == [f"{answers}/train.jsonl", f"{scores}/self/train.jsonl"]
+    assert {f"{answers}/train.summary.json", "results/m/retries/self-round2.summary.json"} < {*targets.summaries(of())}
+    assert targets.questions(of()) == ["results/data/test.jsonl"]
+    assert targets.base_weights(of()) == ["results/m/base/checkpoint"]
+    # an empty set is why there is no row of a strategy; what would start from it has none
+    sets = [f"results/m/sft/{name}.json" for name in ("self", "self-round2", "reflect", "dpo")]
+    assert targets.compared_sets(of()) == sets
+    assert targets.compared_adapters(of()) == [f"results/m/adapter/{name}" for name in ("self", "self-round2", "dpo")]
+    assert targets.compared_summaries(of()) == [
+        *(f"results/m/retries/{name}.summary.json" for name in ("self", "self-round2", "reflect")),
+        f"{scores}/self/train.summary.json",
+    ]
 
 
 def test_an_ablation_without_anything_to_train_or_to_score_is_refused(tmp_path: Path) -> None:

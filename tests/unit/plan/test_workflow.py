@@ -49,7 +49,7 @@ quantize: {bits: [4]}
 
 # What the tests below look at, all of it planned two at a time: each costs seconds.
 DRY_RUNS = {
-    "laptop": LOCAL,
+    "laptop": (*LOCAL, "-p"),
     "laptop on slurm": SLURM,
     "llama on slurm": (*SLURM, *LLAMA),
     "llama here": (*LOCAL, *LLAMA),
@@ -57,7 +57,7 @@ DRY_RUNS = {
     "contest on slurm": (*SLURM, *LLAMA, CONTEST),
     "one target": (*LOCAL, f"{SMOL}/quantized/self-3bit"),
     "endpoint": (*LOCAL, "--configfile", "endpoint.yaml"),
-    "bundle": (*LOCAL, "bundle"),
+    "bundle": (*LOCAL, "-p", "bundle"),
     "shards": (*LOCAL, "-p", "--config", "generate={shards: 3}"),
     "everything": (*LOCAL, "-p", "--configfile", "everything.yaml", "--", "all", "ablation", "baselines"),
     "rounds": (*LOCAL, "-p", "ablation"),
@@ -90,14 +90,19 @@ class Dry(NamedTuple):
     jobs: dict[str, int]
 
 
-def snakemake(folder: Path, *arguments: str) -> Dry:
+def snakemake(folder: Path, *arguments: str, errors: bool = True) -> Dry:
+    """Run Snakemake.
+
+    Args:
+        errors: whether the text contains what goes to stderr.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "OPENAI_API_KEY"}}
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--nocolor", *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
         text=True,
     )
     table = done.stdout.partition("Job stats:\n")[2].partition("\n\n")[0]
@@ -145,7 +150,8 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futu
         plans = {name: pool.submit(snakemake, folder, "-n", *words) for name, words in DRY_RUNS.items()}
         plans["lint"] = pool.submit(snakemake, folder, "--lint")
 
-        plans["dag"] = pool.submit(snakemake, folder, "--dag", "dot")
+        plans["dag"] = pool.submit(snakemake, folder, "--dag", "dot", errors=False)
+        plans["rulegraph"] = pool.submit(snakemake, folder, "--rulegraph", "dot", errors=False)
         yield plans
 
 
@@ -156,6 +162,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = folder / "workflow" / "errata"
     (package / "__main__.py").rename(package / "real_main.py")
     shutil.copy(REPOSITORY / "tests" / "stub_main.py", package / "__main__.py")
+    # of a strategy that has another name now
+    old = folder / "results" / "benchmarks" / "smollm2-135m" / "train-renamed.tsv"
+    old.parent.mkdir(parents=True)
+    old.write_text("s\th:m:s\n1.0\t0:00:01\n")
     done = snakemake(folder, *LOCAL, "--cores", "2")
     assert done.status == 0, done.text
     return folder
@@ -439,11 +449,34 @@ def test_lint_has_one_remark_only(planned: dict[str, Future[Dry]]) -> None:
     assert set(remarks) == {"Specify a conda environment or container for each rule.:"}
 
 
-def test_the_graph_of_jobs_can_be_drawn(planned: dict[str, Future[Dry]]) -> None:
+@pytest.mark.parametrize("name", ["dag", "rulegraph"])
+def test_graphs_are_all_that_goes_to_the_program_that_draws_them(planned: dict[str, Future[Dry]], name: str) -> None:
+    graph = planned[name].result()
+    assert graph.status == 0
+    assert graph.text.startswith("digraph snakemake_dag")
 
-    dag = planned["dag"].result()
-    assert dag.status == 0
-    assert "digraph snakemake_dag" in dag.text
+
+def test_flags_equal_to_a_default_are_omitted(planned: dict[str, Future[Dry]]) -> None:
+    laptop, everything = planned["laptop"].result().text, planned["everything"].result().text
+    assert re.search(
+        r"errata training-set .* --held-out results/data/test.jsonl --method self --keep 1 --seed 1 ", laptop
+    )
+    # nothing between them: as in version 0.1.0, whose results stay valid
+    assert re.search(r"errata gguf --checkpoint \S+  --output ", laptop)
+    assert re.search(r"errata train .* --settings \S.*\}'  --work ", laptop)
+    assert re.search(r"errata retry .* --attempts \d+ --keep 1 --hedging \S+ --engine llamacpp ", laptop)
+    assert re.search(r"errata gguf --checkpoint results/q8/base/checkpoint --format q8_0 --output ", everything)
+    assert re.search(r"errata training-set .* --method dpo --keep 1 --pairs 1 --seed", everything)
+    rounds = planned["rounds"].result().text
+    assert re.search(r"errata training-set .*/sft/self.json .* --method self --keep 1 --or-nothing --seed", rounds)
+
+
+def test_the_configuration_goes_to_steps_as_a_file(planned: dict[str, Future[Dry]]) -> None:
+    found = re.findall(r"errata (report|ablation|baselines) .* --config (\S+)", planned["everything"].result().text)
+    assert {step for step, _ in found} == {"report", "ablation", "baselines"}
+    assert all(re.fullmatch(r"\.snakemake/errata/config-[0-9a-f]{16}\.json", path) for _, path in found)
+    (inputs,) = re.findall(r"bundle .*--config (\S+)", planned["bundle"].result().text)
+    assert inputs.startswith(".snakemake/errata/config-")
 
 
 # --- real jobs
@@ -473,6 +506,14 @@ def test_a_step_that_fails_fails_its_job(bad: Dry) -> None:
     assert "missing files" not in bad.text.lower()
 
 
+def test_the_message_of_a_failed_step_appears_once_and_a_few_lines_follow(bad: Dry) -> None:
+    assert bad.text.count("3 faults") == 1
+    after = bad.text.partition("Remedy:")[2].strip().splitlines()
+    assert len(after) <= 13, after
+    assert sum("-m errata fix" in line for line in after) == 1
+    assert "prefix.sh" not in bad.text
+
+
 # --- after a run
 
 
@@ -487,6 +528,10 @@ def test_every_rule_calls_its_step_with_flags_that_it_has_and_makes_all_its_outp
         "score": 4,
         "report": 1,
     }
+    (report,) = (call for call in called if call[0] == "report")
+    shown = {Path(word).stem for word in report if word.endswith(".tsv")}
+    assert {"train-self", "answer-base-test", "fix-train", "environment-serve-cpu"} <= shown
+    assert "train-renamed" not in shown
     (leaderboard,) = made.glob("results/leaderboard.csv")
     assert leaderboard.exists()
     assert not list((made / SMOL / "dequantized").glob("*")), "what is only needed on the way is removed"

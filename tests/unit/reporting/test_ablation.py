@@ -61,7 +61,9 @@ class Ablation(Run):
     def table(self, *models: str) -> tuple[list[dict[str, str]], list[str]]:
         """The rows of the CSV file, and the lines of the Markdown file."""
         output, page = self.folder / "ablation.csv", self.folder / "ablation.md"
-        flags = ["--config", json.dumps(self.config), "--results", str(self.results)]
+        config = self.folder / "config.json"
+        config.write_text(json.dumps(self.config))
+        flags = ["--config", str(config), "--results", str(self.results)]
         flags += ["--output", str(output), "--markdown", str(page)]
         scores = ["--scores", *map(str, self.scores)]
         assert main(["ablation", "--model", *(models or [MODEL]), *scores, *flags]) == 0

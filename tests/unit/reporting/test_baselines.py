@@ -18,7 +18,9 @@ def right(count: int, of: int = 20) -> list[bool]:
 def table(run: Run, *scores: Path) -> tuple[list[dict[str, str]], list[str]]:
     """The rows of the CSV file, and the lines of the Markdown file."""
     csv_file, page = run.folder / "baselines.csv", run.folder / "baselines.md"
-    flags = ["--config", CONFIG, "--output", str(csv_file), "--markdown", str(page)]
+    config = run.folder / "config.json"
+    config.write_text(CONFIG)
+    flags = ["--config", str(config), "--output", str(csv_file), "--markdown", str(page)]
     assert main(["baselines", "--scores", *map(str, scores or run.scores), *flags]) == 0
     with csv_file.open(newline="") as file:
         return list(csv.DictReader(file)), page.read_text().splitlines()

@@ -283,24 +283,38 @@ def test_several_models_and_strategies(tmp_path: Path) -> None:
     assert "large: reflect" in page
 
 
+def test_benchmarks_and_summaries_that_are_not_named_are_not_shown(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.score("base", "test", [True])
+    run.benchmarks()
+    shown = str(run.results / "benchmarks" / "report.tsv")
+    page = run.report("--benchmarks", shown, "--summaries")
+    assert "smollm2-135m/train/self" in run.report()
+    assert "smollm2-135m/train/self" not in page
+
+
 def test_a_variant_scored_twice_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(tmp_path)
     run.score("base", "test", [True])
     copy = tmp_path / "copy.json"
     copy.write_bytes(run.scores[0].read_bytes())
-    flags = ["--config", "{}", "--leaderboard", str(tmp_path / "l.csv"), "--output", str(tmp_path / "r.html")]
+    (tmp_path / "config.json").write_text("{}")
+    flags = ["--config", str(tmp_path / "config.json")]
+    flags += ["--leaderboard", str(tmp_path / "l.csv"), "--output", str(tmp_path / "r.html")]
     assert main(["report", "--scores", str(run.scores[0]), str(copy), *flags]) == 1
     assert f"{copy}: smollm2-135m, base, test is also in" in capsys.readouterr().err
     assert not (tmp_path / "l.csv").exists()
 
 
-@pytest.mark.parametrize("text", ["nowhere.yaml", "{broken", "[1]"])
-def test_a_configuration_that_cannot_be_read(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if text == "[1]":
-        (tmp_path / "list.yaml").write_text(text)
-        text = str(tmp_path / "list.yaml")
+@pytest.mark.parametrize("text", [None, "{broken", "[1]"])
+def test_a_configuration_that_cannot_be_read(
+    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    if text is not None:
+        config.write_text(text)
     flags = ["--leaderboard", str(tmp_path / "l.csv"), "--output", str(tmp_path / "r.html")]
-    assert main(["report", "--scores", "x/base/test.json", "--config", text, *flags]) == 1
+    assert main(["report", "--scores", "x/base/test.json", "--config", str(config), *flags]) == 1
     assert "--config" in capsys.readouterr().err
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from errata import __version__
 from errata.bundle.relocate import INTERPRETER, MANIFEST, libc
 from errata.core.errors import UserError
-from errata.core.files import cannot_read, cannot_write
+from errata.core.files import cannot_read, cannot_write, read_json
 from errata.models import store
 from errata.models.fetch import packed_name
 from errata.reporting import provenance
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the archive to write")
     parser.add_argument("--environments", nargs="+", required=True, metavar="NAME", help="built environments of .envs/")
     parser.add_argument("--bases", type=Path, nargs="*", default=[], metavar="PATH", help="results/{model}/base/...")
-    parser.add_argument("--config", required=True, metavar="JSON", help="the whole configuration")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the whole configuration, as JSON")
     parser.add_argument(
         "--configfiles", type=Path, nargs="*", default=[], metavar="FILE", help="the files it was read from"
     )
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     root = Path.cwd()
-    config: dict[str, Any] = json.loads(arguments.config)
+    config: dict[str, Any] = read_json(arguments.config)
     project = {*project_files(root), *inside(root, arguments.configfiles), *named_files(root, config)}
     members = [Member(str(path), root / path) for path in sorted(project) if not _secret(path)]
     for name in arguments.environments:

@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the base and of every strategy, on test or folds; quantized and voted variants are left out",
     )
     parser.add_argument(
-        "--config", required=True, metavar="FILE_OR_JSON", help="the configuration, all its defaults filled in"
+        "--config", type=Path, required=True, metavar="FILE", help="the configuration, all its defaults filled in"
     )
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER", help="the run's results")
     parser.add_argument("--output", type=Path, required=True, metavar="CSV", help="the table with every figure")

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="results/{model}/scores/base/{split}.json, answers beside; the table is in the order of the models here",
     )
-    parser.add_argument("--config", required=True, metavar="FILE_OR_JSON", help="the configuration")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration")
     parser.add_argument("--output", type=Path, required=True, metavar="CSV", help="the table with every figure")
     parser.add_argument("--markdown", type=Path, required=True, metavar="FILE", help="the table for people")
 

@@ -109,22 +109,29 @@ def base_models(results: Path, names: Iterable[str]) -> list[Fact]:
     return found
 
 
-def templates(results: Path, names: Iterable[str]) -> list[Fact]:
-    """The prompt templates of a run by what was asked with them: hashes of their texts, as artifacts carry them."""
-    found: dict[str, dict[str, None]] = {}
+def all_summaries(results: Path, names: Iterable[str]) -> list[Path]:
+    """The summaries of answers and retries of models, in the order in which they are shown."""
+    found: list[Path] = []
     for name in names:
         folder = results / name
-        answers = [*folder.glob("answers/*.summary.json"), *folder.glob("scores/*/*.summary.json")]
-        for path in [*sorted(answers), *sorted(folder.glob("retries/*.summary.json"))]:
-            what = f"retries {path.name.split('.')[0]}" if path.parent.name == "retries" else "answers"
-            try:
-                summary = json.loads(path.read_text(encoding="utf-8"))
-                digests = {what: summary.get("template"), f"{what}, verifying": summary.get("conclude_template")}
-            except (OSError, ValueError, AttributeError):
-                continue
-            for asked, digest in digests.items():
-                if isinstance(digest, str):
-                    found.setdefault(asked, {})[digest] = None
+        found += sorted([*folder.glob("answers/*.summary.json"), *folder.glob("scores/*/*.summary.json")])
+        found += sorted(folder.glob("retries/*.summary.json"))
+    return found
+
+
+def templates(summaries: Iterable[Path]) -> list[Fact]:
+    """The prompt templates of a run by what was asked with them: hashes of their texts, as artifacts carry them."""
+    found: dict[str, dict[str, None]] = {}
+    for path in summaries:
+        what = f"retries {path.name.removesuffix('.summary.json')}" if path.parent.name == "retries" else "answers"
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            digests = {what: summary.get("template"), f"{what}, verifying": summary.get("conclude_template")}
+        except (OSError, ValueError, AttributeError):
+            continue
+        for asked, digest in digests.items():
+            if isinstance(digest, str):
+                found.setdefault(asked, {})[digest] = None
     return [Fact(f"prompt template, {what}", ", ".join(digests)) for what, digests in found.items()]
 
 
@@ -143,10 +150,14 @@ def locks(paths: Iterable[Path]) -> list[Lock]:
     return found
 
 
-def jobs(folder: Path) -> list[Job]:
-    """Read Snakemake's benchmark files under a folder; a file's path below it names the job."""
+def jobs(folder: Path, paths: Iterable[Path] | None = None) -> list[Job]:
+    """Read Snakemake's benchmark files under a folder; a file's path below it names the job.
+
+    Args:
+        paths: of these files; None for all.
+    """
     found = []
-    for path in sorted(folder.rglob("*.tsv")):
+    for path in sorted(folder.rglob("*.tsv") if paths is None else paths):
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         seconds = [value for value in (_number(row.get("s")) for row in rows) if value is not None]

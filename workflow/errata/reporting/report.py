@@ -71,14 +71,18 @@ class Model(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scores", type=Path, nargs="+", required=True, metavar="FILE", help="the score files")
-    parser.add_argument(
-        "--config", required=True, metavar="FILE_OR_JSON", help="the configuration: a YAML or JSON file, or JSON text"
-    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration, YAML or JSON")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER", help="the run's results")
     parser.add_argument("--leaderboard", type=Path, required=True, metavar="CSV", help="the leaderboard to write")
     parser.add_argument("--output", type=Path, required=True, metavar="HTML", help="the report to write")
     parser.add_argument(
         "--locks", type=Path, nargs="*", metavar="FILE", help="lock files that were used (default: all of envs/)"
+    )
+    parser.add_argument(
+        "--summaries", type=Path, nargs="*", metavar="FILE", help="summaries of the answers and retries (default: all)"
+    )
+    parser.add_argument(
+        "--benchmarks", type=Path, nargs="*", metavar="FILE", help="Snakemake's benchmark files (default: all)"
     )
 
 
@@ -91,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
     strategies = [name for name in configured if name in scored or name in (config.get("strategies") or [])]
     strategies += sorted(scored - set(strategies))
     locks = sorted((REPOSITORY / "envs").glob("*.txt")) if arguments.locks is None else arguments.locks
-    page = render(rows, config, strategies, arguments.results, locks)
+    page = render(rows, config, strategies, arguments.results, locks, arguments.summaries, arguments.benchmarks)
     write_text(arguments.leaderboard, to_table(rows).to_csv(index=False, lineterminator="\n"))
     write_text(arguments.output, page)
 
@@ -211,9 +215,20 @@ def _first_answers(folder: Path, asked: str) -> dict[Key, AnswerRow]:
 
 
 def render(
-    rows: Sequence[Row], config: dict[str, Any], strategies: Sequence[str], results: Path, locks: Iterable[Path]
+    rows: Sequence[Row],
+    config: dict[str, Any],
+    strategies: Sequence[str],
+    results: Path,
+    locks: Iterable[Path],
+    summaries: Sequence[Path] | None = None,
+    benchmarks: Sequence[Path] | None = None,
 ) -> str:
-    """The report as one HTML page."""
+    """The report as one HTML page.
+
+    Args:
+        summaries: of the answers and retries that it shows; None for all of these models.
+        benchmarks: of the jobs that it shows; None for all.
+    """
     import yaml
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -222,7 +237,9 @@ def render(
     names = list(dict.fromkeys(row.score.model for row in rows))
     made = {strategy: source_of(config, strategy) for strategy in strategies}
     dataset = config.get("dataset") or {}
-    jobs = provenance.jobs(results / "benchmarks")
+    if summaries is None:
+        summaries = provenance.all_summaries(results, names)
+    jobs = provenance.jobs(results / "benchmarks", benchmarks)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
@@ -251,7 +268,7 @@ def render(
         facts=[
             *provenance.facts(REPOSITORY),
             *provenance.base_models(results, names),
-            *provenance.templates(results, names),
+            *provenance.templates(summaries),
         ],
         seeds=list(provenance.seeds(config)),
         locks=[lock for lock in provenance.locks(locks) if lock.pins],

@@ -1,7 +1,6 @@
 """What the tables of target `ablation` and of target `baselines` have in common."""
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ DASH = "–"
 """Of what is not known, or does not apply."""
 
 
-def read_config(text: str) -> dict[str, Any]:
-    """Read the configuration from JSON text or from a file.
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration, YAML or JSON.
 
     Raises:
         UserError: it cannot be read or is no mapping.
@@ -25,11 +24,11 @@ def read_config(text: str) -> dict[str, Any]:
     import yaml
 
     try:
-        config = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(Path(text).read_text("utf-8"))
+        config = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"--config {text[:200]}: cannot read ({error}). Give a YAML file or a JSON object.") from error
+        raise UserError(f"--config {path}: cannot read ({error}). Give a YAML or JSON file.") from error
     if not isinstance(config, dict):
-        raise UserError(f"--config {text[:200]}: no mapping. Give a YAML file or a JSON object.")
+        raise UserError(f"--config {path}: no mapping. Give a YAML or JSON file.")
     return config
 
 
