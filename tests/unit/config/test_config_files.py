@@ -78,14 +78,14 @@ def test_every_missing_file_is_reported_with_all_other_faults(config: dict[str, 
     config |= {"prompts": {"answer": "mine.txt"}, "score": {"majority": [9]}, "colour": "red"}
     with pytest.raises(Faults) as error:
         read_configuration(config, [twice])
+    remedy = f"Put the file there, or correct the path, which starts from {tmp_path}."
     assert error.value.faults == [
         f"{twice}:2: hardware: line 1 contains this key too, and would be ignored; join the two",
         "colour: unknown key; there are dataset, prompts, models, baselines, hardware, strategies, ablation, generate, "
         "score, train, distributed, export, quantize, memory_budget_gib",
         "dataset.test: 3 is not a text",
         "score.samples: 8 are too few for the majority of 9",
-        f"dataset.train: trian.jsonl does not exist. Put the file there, or correct the path (from {tmp_path}).",
-        f"dataset.corrections: folder is a folder, not a file. Put the file there, or correct the path (from "
-        f"{tmp_path}).",
-        f"prompts.answer: mine.txt does not exist. Put the file there, or correct the path (from {tmp_path}).",
+        f"dataset.train: trian.jsonl does not exist. {remedy}",
+        f"dataset.corrections: folder is a folder, not a file. {remedy}",
+        f"prompts.answer: mine.txt does not exist. {remedy}",
     ]

@@ -1,5 +1,6 @@
 """The configuration: every fault at once, with the key and the remedy, before anything is started."""
 
+import json
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -134,6 +135,29 @@ def test_defaults_are_valid_and_of_their_own() -> None:
     assert second["models"]["m"]["serve"] == {}
     assert validated(second).to_record() == second, "a completed configuration is complete"
     assert MINIMAL == {"dataset": {"train": "a", "test": "b"}, "models": {"m": {"source": "org/model"}}}
+
+
+def test_the_record_has_the_users_keys_in_their_order_before_the_defaults() -> None:
+    """Snakemake compares the record as text: another order would rebuild existing results."""
+    config = {
+        "models": {"m": {"template": "llama3", "source": "x"}},
+        "dataset": {"test": "b", "train": "a", "take": {"test": 2}},
+        "generate": {"seed": 2, "temperature": 0},
+        "strategies": {"mine": {"replay": 1, "method": "self"}, "dpo": {}},
+        "ablation": {"dpo": {"rounds": 2}},
+    }
+    record = validated(config).to_record()
+    assert list(record)[:6] == ["models", "dataset", "generate", "strategies", "ablation", "prompts"]
+    assert list(record["models"]["m"])[:4] == ["template", "source", "revision", "sha256"]
+    assert list(record["dataset"]) == ["test", "train", "take", "corrections", "language", "prompt", "folds"]
+    assert record["dataset"]["take"] == {"test": 2}
+    assert list(record["generate"])[:3] == ["seed", "temperature", "max_tokens"]
+    assert list(record["strategies"]["mine"])[:3] == ["replay", "method", "questions"]
+    assert list(record["strategies"]["dpo"]) == list(record["ablation"]["dpo"])
+    assert record["strategies"]["dpo"]["method"] == "dpo"
+    assert json.dumps([record["generate"]["temperature"], record["generate"]["hedging"]]) == "[0, 0.1]"
+    # without them the two sections of strategies come before the other defaults
+    assert list(validated(MINIMAL).to_record())[:5] == ["dataset", "models", "strategies", "ablation", "prompts"]
 
 
 def test_number_keys_of_yaml_become_names() -> None:

@@ -60,7 +60,7 @@ def test_preferences_have_their_own_defaults_which_the_user_may_change() -> None
     assert (configuration["stage"], configuration["pref_beta"], configuration["pref_loss"]) == ("dpo", 0.3, "sigmoid")
     assert configuration["quantization_bit"] == 4
     assert not [key for key in make_configuration({}) if "pref" in key]
-    with pytest.raises(Faults, match="ref_model: what a training starts from is its reference"):
+    with pytest.raises(Faults, match="ref_model: the reference is the model that the training starts from"):
         trainer_keys.check_options({"ref_model": "other"})
 
 

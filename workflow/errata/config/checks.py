@@ -109,12 +109,12 @@ def _method_faults(where: str, options: StrategyOptions, configuration: Configur
         yield Fault(f"{where}.method", f"missing, since the name is none of {', '.join(METHODS)}")
         return
     for option, reason in _REASONS.items():
-        if option not in METHODS[options.method].options and options.differs(option):
+        if option not in METHODS[options.method].options and options.differs(option) and getattr(options, option):
             methods = methods_with(option)
             word = "method" if len(methods) == 1 else "methods"
             text = f"only for {word} {', '.join(methods)}{reason}"
             yield Fault(f"{where}.{option}", text, (f"{where}.method",))
-    if options.teacher is not None and "teacher" in METHODS[options.method].options:
+    if options.teacher and "teacher" in METHODS[options.method].options:
         models = {**configuration.models, **configuration.baselines}
         sources = {name: model.source for name, model in models.items()}
         if options.teacher not in models:

@@ -69,4 +69,5 @@ def missing_files(configuration: Configuration) -> Iterator[Fault]:
     for key, path in wanted.items():
         if path is not None and not Path(path).is_file():
             there = "is a folder, not a file" if Path(path).is_dir() else "does not exist"
-            yield Fault(key, f"{path} {there}. Put the file there, or correct the path (from {Path.cwd()}).")
+            start = "" if Path(path).is_absolute() else f", which starts from {Path.cwd()}"
+            yield Fault(key, f"{path} {there}. Put the file there, or correct the path{start}.")

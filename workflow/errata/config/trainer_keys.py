@@ -1,4 +1,4 @@
-"""LLaMA-Factory's keys: our defaults, and the keys and values that are refused."""
+"""LLaMA-Factory's keys: the defaults of this workflow, and the keys and values that it refuses."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,12 +9,10 @@ from errata.core.errors import Faults, UserError
 
 STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
 
-
-# Keys of LLaMA-Factory by which a strategy is set; given in `train`, they take the place of ours.
+# The keys of LLaMA-Factory that set a strategy. In `train` they replace the values that Errata sets.
 KEYS = {"zero2": {"deepspeed"}, "zero3": {"deepspeed"}, "fsdp": {"fsdp", "fsdp_config"}, "ddp": set[str]()}
 
-
-# QLoRA as in the recipe that this project reproduces; config/llama3.1-70b.yaml names all its values itself.
+# QLoRA as in the recipe that this project reproduces. config/llama3.1-70b.yaml contains all its values itself.
 DEFAULTS: dict[str, Any] = {
     "finetuning_type": "lora",
     "lora_target": "all",
@@ -36,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "eval_steps": 10,
     "per_device_eval_batch_size": 1,
     "logging_steps": 5,
-    "logging_first_step": True,  # else a training shorter than logging_steps has no loss curve
+    "logging_first_step": True,  # without it a training shorter than logging_steps has no loss curve
     "save_strategy": "steps",
     "save_steps": 20,
     "save_total_limit": 2,
@@ -44,13 +42,10 @@ DEFAULTS: dict[str, Any] = {
     "report_to": "none",
 }
 
-
-# Of stage dpo alone. Its reference is the model without the adapter, which is what the training starts from.
+# For stage dpo only. Its reference is the model without the adapter, which is where the training starts.
 PREFERENCE_DEFAULTS: dict[str, Any] = {"pref_beta": 0.1, "pref_loss": "sigmoid"}
 
-
 _OURS = "Errata sets it"
-
 
 # Keys that cannot be passed through, and why.
 REFUSED = {
@@ -61,13 +56,13 @@ REFUSED = {
     "dataset": f"{_OURS}: the strategy decides",
     "dataset_dir": _OURS,
     "eval_dataset": "validation rows are taken from the training set, see val_size",
-    "tokenized_path": "a stored tokenized dataset would hide what changed in the data",
-    "ref_model": "what a training starts from is its reference",
-    "ref_model_adapters": "what a training starts from is its reference",
-    "ref_model_quantization_bit": "what a training starts from is its reference",
+    "tokenized_path": "a stored tokenized dataset would hide changes of the data",
+    "ref_model": "the reference is the model that the training starts from",
+    "ref_model_adapters": "the reference is the model that the training starts from",
+    "ref_model_quantization_bit": "the reference is the model that the training starts from",
     "output_dir": _OURS,
-    "overwrite_output_dir": f"{_OURS}: whether to resume is decided by what is trained",
-    "resume_from_checkpoint": f"{_OURS}: whether to resume is decided by what is trained",
+    "overwrite_output_dir": f"{_OURS}: a training resumes when its inputs are the same",
+    "resume_from_checkpoint": f"{_OURS}: a training resumes when its inputs are the same",
     "do_train": _OURS,
     "do_predict": "scoring is a step of its own",
     "seed": f"{_OURS}: `generate.seed`",
@@ -77,17 +72,16 @@ REFUSED = {
     "new_special_tokens_config": "the tuned model keeps the base's tokenizer",
     "resize_vocab": "the tuned model keeps the base's tokenizer",
     "push_to_hub": "nothing is uploaded",
-    "save_only_model": "such a checkpoint cannot be resumed from",
-    "enable_jit_checkpoint": "Errata saves a checkpoint itself when a training is told to stop",
-    "use_ray": "the trainer must run where its rule runs",
+    "save_only_model": "a training cannot resume from such a checkpoint",
+    "enable_jit_checkpoint": "Errata itself saves a checkpoint when a training must stop",
+    "use_ray": "the trainer must run on the machine of its rule",
     "deepspeed_plugin": _OURS,
     "evaluation_strategy": "its name is now eval_strategy",
     "no_cuda": "its name is now use_cpu",
     "save_safetensors": "the trainer writes nothing else",
 }
 
-
-# Values that the trainer does not check: a misspelt one is ignored without a word.
+# Values that the trainer does not check: it ignores a misspelt one silently.
 ALLOWED: dict[str, tuple[Any, ...]] = {
     "quantization_method": ("bnb",),
     "quantization_bit": (None, 4, 8),
