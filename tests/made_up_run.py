@@ -1,4 +1,4 @@
-"""A made-up run with every kind of file that the report reads; no model is needed for it."""
+"""A made-up run with every kind of file that the report reads. It needs no model."""
 
 import json
 import random
@@ -23,7 +23,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 class Run:
-    """A made-up results folder; every draw comes from one seed."""
+    """A made-up results folder. All random draws come from one seed."""
 
     def __init__(self, folder: Path, budgets: dict[str, float] | None = None) -> None:
         self.folder = folder
@@ -31,7 +31,13 @@ class Run:
         self.scores: list[Path] = []
         self.config: dict[str, Any] = {
             "dataset": {"train": "train.jsonl", "test": "test.jsonl", "language": "en"},
-            "models": {"smollm2-135m": {"source": "x", "api_key": "hunter2", "base_url": "x://me:pw@host/v1"}},
+            "models": {
+                "smollm2-135m": {
+                    "engine": "endpoint",
+                    "base_url": "x://me:pw@host/v1",
+                    "serve": {"api_key": "hunter2"},
+                }
+            },
             "strategies": ["self"],
             "generate": {"attempts": 6, "seed": 42},
             "memory_budget_gib": {"3": 32, "4": 40} if budgets is None else budgets,
@@ -51,11 +57,14 @@ class Run:
         tokens: int = 40,
         **summary: Any,
     ) -> None:
-        """Write answers that are right where told, and score them with the real step.
+        """Write answers, and score them with the real step.
 
         Args:
-            tokens: of each completion.
-            summary: what else stands in the summary beside the answers.
+            right: whether each answer is right.
+            completion: the text of every completion; otherwise a text that names variant and answer.
+            finish_reason: of every completion; otherwise `length` for unreadable answers and `stop` for the others.
+            tokens: completion tokens of each answer.
+            summary: further figures of the summary beside the answers.
         """
         rows = []
         for place, hit in enumerate(right):
@@ -89,11 +98,16 @@ class Run:
         output.write_text(json.dumps({**scored, "weights_gib": SIZES.get(variant, 1.0)}))
         self.scores.append(output)
 
-    def drawn(self, count: int, share: float) -> list[bool]:
+    def draw(self, count: int, share: float) -> list[bool]:
+        """Draw for so many answers whether they are right.
+
+        Args:
+            share: the expected share of right ones.
+        """
         return [self.random.random() < share for _ in range(count)]
 
     def retries(self, strategy: str = "self", model: str = "smollm2-135m") -> None:
-        """First-wrong training questions: 40 with all four outcomes; base's answers hold their prompts."""
+        """Write the retries of 40 questions with four outcomes, and the first answers of base with their prompts."""
         rows = []
         first = []
         for place in range(40):
@@ -125,6 +139,7 @@ class Run:
         write_lines(self.results / model / "answers" / "train.jsonl", first)
 
     def training(self, strategy: str = "self", model: str = "smollm2-135m") -> None:
+        """Write a training log, whose last line is cut off."""
         path = self.results / model / "adapter" / strategy / "trainer_log.jsonl"
         lines = [
             {"current_steps": s, "total_steps": 60, "loss": 2.2 / s**0.4, "epoch": s / 20} for s in range(2, 61, 2)
@@ -135,6 +150,7 @@ class Run:
             file.write('{"current_steps": 62, "lo')
 
     def benchmarks(self) -> None:
+        """Write the benchmark files of four jobs."""
         head = "s\th:m:s\tmax_rss\tmax_vms\tmean_load\tcpu_time\n"
         for name, seconds in (("smollm2-135m/answer/train", 61.5), ("smollm2-135m/train/self", 127.0), ("report", 0.4)):
             path = self.results / "benchmarks" / f"{name}.tsv"
@@ -142,10 +158,26 @@ class Run:
             path.write_text(f"{head}{seconds}\t0:01:01\t2048.0\t9.0\t150.0\t{seconds * 1.5}\n")
         (self.results / "benchmarks" / "short.tsv").write_text(f"{head}0.1\t0:00:00\t-\t-\t-\tNA\n")
 
+    def write_config(self) -> str:
+        """Write the configuration to a file.
+
+        Returns:
+            The file's path.
+        """
+        path = self.folder / "config.json"
+        path.write_text(json.dumps(self.config))
+        return str(path)
+
     def report(self, *more: str) -> str:
-        config = self.folder / "config.json"
-        config.write_text(json.dumps(self.config))
-        flags = ["--scores", *map(str, self.scores), "--config", str(config), "--results", str(self.results)]
+        """Run step report.
+
+        Args:
+            more: further arguments.
+
+        Returns:
+            The page.
+        """
+        flags = ["--scores", *map(str, self.scores), "--config", self.write_config(), "--results", str(self.results)]
         outputs = ["--leaderboard", str(self.results / "leaderboard.csv"), "--output", str(self.page)]
         assert main(["report", *flags, *outputs, *more]) == 0
         return self.page.read_text(encoding="utf-8")
@@ -160,9 +192,9 @@ def whole_run(folder: Path, budgets: dict[str, float] | None = None) -> Run:
     run = Run(folder, budgets)
     base = [place % 4 == 0 for place in range(200)]
     tuned = [hit if run.random.random() < 0.7 else run.random.random() < 0.8 for hit in base]
-    for variant, test in (("base", base), ("self", tuned), ("self-4bit", tuned), ("self-3bit", run.drawn(200, 0.3))):
+    for variant, test in (("base", base), ("self", tuned), ("self-4bit", tuned), ("self-3bit", run.draw(200, 0.3))):
         run.score(variant, "test", test)
-        run.score(variant, "train", run.drawn(120, 0.4))
+        run.score(variant, "train", run.draw(120, 0.4))
     run.retries()
     run.training()
     run.benchmarks()
@@ -170,7 +202,7 @@ def whole_run(folder: Path, budgets: dict[str, float] | None = None) -> Run:
 
 
 def strategy(method: str, **settings: Any) -> dict[str, Any]:
-    """A strategy as it stands in a validated configuration."""
+    """The options of a strategy, all of them, as in a completed configuration."""
     unset = {
         "questions": "wrong",
         "teacher": None,

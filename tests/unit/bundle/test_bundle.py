@@ -43,7 +43,9 @@ def test_project_environment_and_model_come_out_as_they_went_in(tmp_path: Path) 
     # what was older or as old stays so: nothing is built or fetched again
     ages = [(there / path).stat().st_mtime for path in ("envs/workflow.txt", ".envs/workflow.ok", "models/m-1.gguf")]
     assert ages == [OLD, OLD, OLD]
-    assert provenance.revision(there).startswith("unknown (not a git checkout, or git is missing), in a bundle of 20")
+    assert provenance.describe_revision(there).startswith(
+        "unknown (not a git checkout, or git is missing), in a bundle of 20"
+    )
 
 
 @pytest.mark.usefixtures("project")

@@ -17,7 +17,7 @@ from errata.core.errors import UserError
 from errata.core.files import remove
 from errata.environments.environment import sha256
 from errata.models import checkpoints, fetch, store
-from errata.reporting.provenance import base_models
+from errata.reporting.provenance import describe_base_models
 
 
 def checkpoint(folder: Path, *names: str) -> Path:
@@ -134,7 +134,7 @@ def test_gguf_of_a_package_is_kept_and_linked(package: Callable[..., None]) -> N
     assert GGUF.read_text() == "abc"
     assert names(GGUF.parent) == ["model.gguf"]
     assert [name for name in names(MODELS) if not name.endswith(".lock")] == ["my-model-1.0.gguf"]
-    assert [fact.value for fact in base_models(Path("results"), ["m"])] == ["my-model-1.0.gguf"]
+    assert [fact.value for fact in describe_base_models(Path("results"), ["m"])] == ["my-model-1.0.gguf"]
 
     package()  # as without a network
     GGUF.unlink()
@@ -260,7 +260,7 @@ def test_what_main_is_at_is_kept_by_its_commit_and_recorded(hub: Hub, capsys: py
     assert names(folder) == ["config.json", store.MARK, "model.safetensors", "tokenizer.json"]
     assert (CHECKPOINT / "config.json").readlink() == Path(f"../../../../models/org--name@{FIRST}/config.json")
     assert f"commit {FIRST}, now in {folder}" in capsys.readouterr().out
-    assert [fact.value for fact in base_models(Path("results"), ["m"])] == [f"org/name, commit {FIRST}"]
+    assert [fact.value for fact in describe_base_models(Path("results"), ["m"])] == [f"org/name, commit {FIRST}"]
 
     remove(Path("results"))
     step("org/name", CHECKPOINT)

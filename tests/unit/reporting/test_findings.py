@@ -1,13 +1,14 @@
-"""What the report says in words: votes and their price, what is held out, what strategies share."""
+"""The findings in sentences: accuracy, votes and their cost, what is held out, and what strategies share."""
 
 import csv
 import html
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from errata.reporting.findings import describe_held_out, summarize_model
+from errata.reporting.findings import chance_accuracy, describe_held_out, describe_readable, summarize_model
 from errata.reporting.leaderboard import read_rows
 from made_up_run import Run, strategy
 
@@ -23,7 +24,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def test_a_vote_is_compared_with_what_votes_and_its_price_is_told(run: Run) -> None:
+def test_a_vote_is_compared_with_a_single_completion_and_its_cost_is_shown(run: Run) -> None:
     run.score("self+maj8", "test", right(15), tokens=316, labelled_samples=160, right_samples=90)
     run.score("self", "test", right(8))
     run.score("base+maj8", "test", right(5), tokens=320)
@@ -54,8 +55,8 @@ def test_a_vote_is_compared_with_what_votes_and_its_price_is_told(run: Run) -> N
     voted = rows[3]
     assert voted.to_origin is not None
     assert voted.to_origin.test[:3] == (20, 7, 0)
-    said = [sentence for sentence in summarize_model(rows, MODEL, {4: 1}, {}) if "self+maj8 answers" in sentence]
-    assert said[0].endswith(
+    sentences = [sentence for sentence in summarize_model(rows, MODEL, {4: 1}, {}) if "self+maj8 answers" in sentence]
+    assert sentences[0].endswith(
         "35.0 points more than self: significant, exact McNemar p = 0.0156 (7 questions right only here, 0 only "
         "there). 8 sampled completions a question: 7.9 times the completion tokens of self; a single sample is "
         "right in 56.2 % of cases on average."
@@ -63,14 +64,14 @@ def test_a_vote_is_compared_with_what_votes_and_its_price_is_told(run: Run) -> N
     base = next(each for each in summarize_model(rows, MODEL, {}, {}) if "base+maj8 answers" in each)
     assert base.endswith("8 sampled completions a question: 8.0 times the completion tokens of base.")
     page = html.unescape(run.report())
-    assert said[0] in page
+    assert sentences[0] in page
     with (run.results / "leaderboard.csv").open(newline="") as file:
         table = {row["variant"]: row for row in csv.DictReader(file)}
     assert (table["self+maj8"]["sampled_accuracy"], table["self"]["sampled_accuracy"]) == ("0.5625", "")
     assert {row["held_out"] for row in table.values()} == {"True"}
 
 
-def test_folds_are_held_out_and_what_was_trained_on_is_not(run: Run) -> None:
+def test_folds_are_held_out_and_questions_of_the_training_are_not(run: Run) -> None:
     for split in ("train", "folds", "test"):
         for variant in ("base", "self"):
             run.score(variant, split, right(9), labelled=split != "test")
@@ -90,29 +91,29 @@ def test_folds_are_held_out_and_what_was_trained_on_is_not(run: Run) -> None:
         "problem).",
         "train is not held out: the model was trained on questions of this split (self; the others were not).",
     ]
-    told = summarize_model(rows, MODEL, {}, {})
-    assert told[0].startswith("Split test has no labelled question")
-    assert any(sentence.startswith("On folds, self answers 9 of 20 right") for sentence in told)
-    assert not any("On train" in sentence for sentence in told), "folds say it better"
+    sentences = summarize_model(rows, MODEL, {}, {})
+    assert sentences[0].startswith("Split test has no labelled question")
+    assert any(sentence.startswith("On folds, self answers 9 of 20 right") for sentence in sentences)
+    assert not any("On train" in sentence for sentence in sentences), "folds show more"
     page = run.report()
     assert "(5 folds, by problem)" in page
     assert page.count('<span class="line soft">held out</span>') == 5
     assert page.count('<span class="line soft">trained on</span>') == 1
 
 
-def test_without_labels_and_folds_the_way_to_a_held_out_figure_is_told(run: Run) -> None:
+def test_without_labels_and_folds_the_way_to_a_held_out_figure_is_shown(run: Run) -> None:
     for variant in ("base", "self"):
         run.score(variant, "test", right(0), labelled=False)
         run.score(variant, "train", right(9))
     rows = read_rows(run.scores, ["self"])
-    told = describe_held_out(rows, None, None)
-    assert len(told) == 3
-    assert told[2].startswith("No tuned model was scored on labelled questions that it was not trained on")
-    assert "`dataset.folds: 5` in the configuration would" in told[2]
+    sentences = describe_held_out(rows, None, None)
+    assert len(sentences) == 3
+    assert sentences[2].startswith("No tuned model was scored on labelled questions that it was not trained on")
+    assert "`dataset.folds: 5` in the configuration would" in sentences[2]
     sentences = summarize_model(rows, MODEL, {}, {})
     assert "The figures of train say nothing about new questions: the models were trained on this split." in sentences
     assert any(sentence.startswith("On train, self answers 9 of 20 right") for sentence in sentences)
-    # a base model that nothing is trained from needs no folds
+    # without a tuned model nothing needs folds
     assert not any("folds" in sentence for sentence in describe_held_out(rows[:1], None, None))
 
 
@@ -154,4 +155,36 @@ def test_strategies_that_share_their_completions_share_a_section(run: Run) -> No
     assert "<dt>prompt template, retries reflect</dt><dd>aaaaaaaaaaaa</dd>" in page
     assert "<dt>prompt template, retries reflect, verifying</dt><dd>cccccccccccc</dd>" in page
     assert "Strategy prefer: no training log yet" in page
-    assert "Strategy never" not in page, "a strategy of the ablation that was not made is not missed"
+    assert "Strategy never" not in page, "a strategy of target ablation without a score is not mentioned"
+
+
+def test_summary_sets_unreadable_answers_apart(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.score("base", "test", [True] * 6 + [False] * 14)
+    score = replace(read_rows(run.scores, ["self"])[0].score, unreadable=4)
+    assert describe_readable(score) == "; 4 answers cannot be read, of the others 37.5 % are right"
+    assert describe_readable(replace(score, unreadable=20, correct=0)) == "; no answer can be read"
+    assert describe_readable(replace(score, unreadable=0)) == ""
+
+
+def test_random_guesses_get_one_question_in_as_many_as_it_has_options(tmp_path: Path) -> None:
+    questions = [
+        {"options": ["a", "b"], "answer": "A"},
+        {"options": list("abcd"), "answer": "A"},
+        {"options": list("ab")},
+    ]
+    data = tmp_path / "test.jsonl"
+    data.write_text(json.dumps({"questions": questions}) + "\n")
+    assert chance_accuracy(data) == pytest.approx(0.375)
+    assert chance_accuracy(tmp_path / "missing.jsonl") is None
+
+
+def test_summary_of_many_quantized_variants_is_short(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    names = [f"{strategy}{bits}" for strategy in ("self", "dpo", "reflect") for bits in ("", "-4bit", "-3bit")]
+    for name in ["base", *names]:
+        run.score(name, "test", [name != "dpo-3bit"] * 40)
+    sentences = summarize_model(read_rows(run.scores, ["self", "dpo", "reflect"]), "smollm2-135m", {3: 32, 4: 0.5}, {})
+    assert len(sentences) == 5
+    assert "of 6 quantized variants these differ significantly" in sentences[4]
+    assert "(exact McNemar): dpo-3bit. Over their memory limit: dpo-4bit, reflect-4bit." in sentences[4]

@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
     members += models(root, arguments.bases, sources)
     manifest: dict[str, Any] = {
         "errata": __version__,
-        "revision": provenance.revision(root),
+        "revision": provenance.describe_revision(root),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.machine(),
         "libc": libc(),

@@ -1,17 +1,27 @@
-"""Step baselines: the base models side by side on both splits, as CSV and as a table for a README."""
+"""Step baselines: base models side by side on both splits, as CSV and as a Markdown table."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from errata.config.configuration import Configuration
 from errata.config.variants import BASE
 from errata.core.errors import UserError
 from errata.core.files import write_text
 from errata.core.wording import duration
 from errata.data.records import SPLITS
+from errata.reporting.configuration import read_configuration
 from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
-from errata.reporting.tables import DASH, JUDGED, accuracy, difference, markdown, number, read_config, write_csv
+from errata.reporting.tables import (
+    COMPARISON_NOTE,
+    DASH,
+    accuracy,
+    difference,
+    number,
+    to_markdown_table,
+    write_csv,
+)
 
 COLUMNS = {
     "model": "left",
@@ -29,10 +39,11 @@ class Baseline(NamedTuple):
     """A base model.
 
     Attributes:
-        rows: its scores by split.
-        best: on the deciding split; several may be, but none that was trained on its questions.
-        to_best: against the first of these; None for that itself, where there is none, and of a model that was trained
-            on the questions.
+        rows: its rows of the leaderboard by split.
+        best: whether its accuracy on the deciding split is the highest. Several models may share it; a model that was
+            trained on the questions of that split never has it.
+        to_best: comparison with the first of the best; None for that model itself, for models that were trained on the
+            questions, and where no model is best.
     """
 
     model: str
@@ -43,23 +54,29 @@ class Baseline(NamedTuple):
     def row(self, split: str) -> Row | None:
         return self.rows.get(split)
 
-    def total(self, name: str) -> float | None:
-        """A figure of all its splits together; None where one of them does not have it."""
-        values = [getattr(row.score, name) for row in self.rows.values()]
-        return None if None in values else sum(values)
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of both splits together; None where it is not known for one of them."""
+        return _sum([row.score.seconds for row in self.rows.values()])
 
     @property
     def tokens(self) -> float | None:
-        """Of prompts and completions."""
-        prompts, completions = self.total("prompt_tokens"), self.total("completion_tokens")
-        return None if prompts is None or completions is None else prompts + completions
+        """Tokens of prompts and completions of both splits together; None where they are not known for one of them."""
+        scores = [row.score for row in self.rows.values()]
+        return _sum([count for score in scores for count in (score.prompt_tokens, score.completion_tokens)])
 
     @property
     def tokens_per_question(self) -> float | None:
-        """Of completions."""
-        asked = sum(row.score.questions + row.score.unlabelled for row in self.rows.values())
-        tokens = self.total("completion_tokens")
-        return tokens / asked if tokens is not None and asked else None
+        """Completion tokens, averaged over the questions of both splits."""
+        questions = sum(row.score.questions + row.score.unlabelled for row in self.rows.values())
+        tokens = _sum([row.score.completion_tokens for row in self.rows.values()])
+        return tokens / questions if tokens is not None and questions else None
+
+
+def _sum(figures: Sequence[float | None]) -> float | None:
+    """The sum; None where one of the figures is not known."""
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if len(known) == len(figures) else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,9 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="results/{model}/scores/base/{split}.json, answers beside; the table is in the order of the models here",
+        help="results/{model}/scores/base/{split}.json, with the answers beside them; the table keeps their order",
     )
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration, YAML or JSON")
     parser.add_argument("--output", type=Path, required=True, metavar="CSV", help="the table with every figure")
     parser.add_argument("--markdown", type=Path, required=True, metavar="FILE", help="the table for people")
 
@@ -80,22 +97,27 @@ def run(arguments: argparse.Namespace) -> None:
     """Write both tables.
 
     Raises:
+        Faults: the configuration is not valid.
         UserError: a file cannot be read, or is not the score of a base model.
     """
     rows = read_rows(arguments.scores, [])
-    other = [f"{row.score.model}, {row.score.variant}" for row in rows if row.score.variant != BASE]
-    if other:
-        raise UserError(f"--scores: {'; '.join(other)}: not a base model. Give results/{{model}}/scores/base/*.json.")
-    split, models = side_by_side(rows)
-    write_csv(arguments.output, [_figures(model) for model in models])
-    write_text(arguments.markdown, page(models, split, read_config(arguments.config)))
+    others = [f"{row.score.model}, {row.score.variant}" for row in rows if row.score.variant != BASE]
+    if others:
+        raise UserError(f"--scores: {'; '.join(others)}: not a base model. Give results/{{model}}/scores/base/*.json.")
+    split, models = compare_models(rows)
+    write_csv(arguments.output, [_to_record(model) for model in models])
+    write_text(arguments.markdown, to_markdown(models, split, read_configuration(arguments.config)))
 
 
-def side_by_side(rows: Sequence[Row]) -> tuple[str | None, list[Baseline]]:
-    """The models in their order, compared with the best, and the split that decides: test, or train where it has no
-    labels.
+def compare_models(rows: Sequence[Row]) -> tuple[str | None, list[Baseline]]:
+    """Compare the models with the best of them.
 
-    A model that was trained on the questions of that split knows answers by heart: it is neither the best nor compared.
+    A model that was trained on questions of the deciding split may remember the answers: it is neither called best nor
+    compared.
+
+    Returns:
+        The split that decides which model is best: test, or train where test has no labels; None where neither has.
+        The models in the order of the rows.
     """
     models = {row.score.model: Baseline(row.score.model, {}) for row in rows}
     for row in rows:
@@ -107,29 +129,29 @@ def side_by_side(rows: Sequence[Row]) -> tuple[str | None, list[Baseline]]:
         return split, list(models.values())
     best = max(deciding.values(), key=lambda row: row.score.accuracy or 0.0)
     for name, row in deciding.items():
-        against = None if row is best else compare(row.answers, best.answers, best.score.model)
-        models[name] = models[name]._replace(best=row.score.accuracy == best.score.accuracy, to_best=against)
+        to_best = None if row is best else compare(row.answers, best.answers, best.score.model)
+        models[name] = models[name]._replace(best=row.score.accuracy == best.score.accuracy, to_best=to_best)
     return split, list(models.values())
 
 
-def _figures(model: Baseline) -> dict[str, Any]:
+def _to_record(model: Baseline) -> dict[str, Any]:
     """A row of the CSV file."""
-    any_row = next(iter(model.rows.values()))
-    figures: dict[str, Any] = {
+    any_score = next(iter(model.rows.values())).score
+    record: dict[str, Any] = {
         "model": model.model,
-        "weights_gib": any_row.score.weights_gib,
-        "served": any_row.score.served,
+        "weights_gib": any_score.weights_gib,
+        "served": any_score.served,
     }
-    names = ("questions", "correct", "unreadable", "accuracy", "ci_low", "ci_high", "held_out", "seconds")
+    figures = ("questions", "correct", "unreadable", "accuracy", "ci_low", "ci_high", "held_out", "seconds")
     for split in SPLITS:
         row = model.row(split)
-        for name in (*names, "prompt_tokens", "completion_tokens"):
-            figures[f"{split}_{name}"] = getattr(row.score, name) if row else None
+        for name in (*figures, "prompt_tokens", "completion_tokens"):
+            record[f"{split}_{name}"] = getattr(row.score, name) if row else None
     test = model.to_best.test if model.to_best else None
     return {
-        **figures,
+        **record,
         "tokens_per_question": model.tokens_per_question,
-        "seconds": model.total("seconds"),
+        "seconds": model.seconds,
         "tokens": model.tokens,
         "best": model.to_best.against if model.to_best else None,
         "right_only_here": test.first_only if test else None,
@@ -138,65 +160,59 @@ def _figures(model: Baseline) -> dict[str, Any]:
     }
 
 
-def page(models: Sequence[Baseline], split: str | None, config: Mapping[str, Any]) -> str:
-    """The table in Markdown, with what it says and what it does not."""
+def to_markdown(models: Sequence[Baseline], split: str | None, configuration: Configuration) -> str:
+    """The table, and a paragraph about it.
+
+    Args:
+        split: the split that decided which model is best.
+    """
+    generate = configuration.generate
     notes = [
-        _how(config),
+        f"One completion a question, of at most {generate.max_tokens} tokens, at temperature {generate.temperature:g}.",
         "Tokens a question are those of completions; tokens and time are of both splits together.",
-        _says(models, split) if split else "No split has labels.",
-        JUDGED,
+        _describe_differences(models, split) if split else "No split has labels.",
+        COMPARISON_NOTE,
     ]
-    seen = {row.score.split for model in models for row in model.rows.values() if not row.score.held_out}
-    if seen:
-        compared = f"; on {split} such a one is neither called best nor compared" if split in seen else ""
+    trained_on = {row.score.split for model in models for row in model.rows.values() if not row.score.held_out}
+    if trained_on:
+        compared = f"; on {split} such a model is neither called best nor compared" if split in trained_on else ""
         notes.append(f"† The model was trained on questions of this split{compared}.")
-    text = markdown(COLUMNS, [_cells(model, split) for model in models])
-    return f"{text}\n{' '.join(note for note in notes if note)}\n"
+    table = to_markdown_table(COLUMNS, [_to_cells(model, split) for model in models])
+    return f"{table}\n{' '.join(note for note in notes if note)}\n"
 
 
-def _cells(model: Baseline, split: str | None) -> list[str]:
-    def scored(name: str) -> str:
+def _to_cells(model: Baseline, split: str | None) -> list[str]:
+    def accuracy_on(name: str) -> str:
         row = model.row(name)
         if row is None:
             return DASH
         text = f"**{accuracy(row.score)}**" if model.best and name == split else accuracy(row.score)
         return text if row.score.held_out else f"{text} †"
 
-    score = next(iter(model.rows.values())).score
-    seconds = model.total("seconds")
+    any_score = next(iter(model.rows.values())).score
     return [
-        f"{model.model} ({score.served})",
-        DASH if score.weights_gib is None else f"{score.weights_gib:.3g}",
-        scored("train"),
-        scored("test"),
+        f"{model.model} ({any_score.served})",
+        DASH if any_score.weights_gib is None else f"{any_score.weights_gib:.3g}",
+        accuracy_on("train"),
+        accuracy_on("test"),
         "is the best" if model.best and not model.to_best else difference(model.to_best),
         number(model.tokens_per_question),
         number(model.tokens),
-        DASH if seconds is None else duration(seconds),
+        DASH if model.seconds is None else duration(model.seconds),
     ]
 
 
-def _how(config: Mapping[str, Any]) -> str:
-    generate = config.get("generate") or {}
-    if "max_tokens" not in generate or "temperature" not in generate:
-        return ""
-    return (
-        f"One completion a question, of at most {generate['max_tokens']} tokens, at temperature "
-        f"{generate['temperature']:g}."
-    )
-
-
-def _says(models: Sequence[Baseline], split: str) -> str:
-    """Which differences to the best there are, and that it was picked by the same questions."""
+def _describe_differences(models: Sequence[Baseline], split: str) -> str:
+    """Which models differ from the best, and that the best was chosen by the same questions."""
     if not any(model.best for model in models):
         return f"No row of {split} is held out, so none is called best."
-    compared = [model for model in models if model.to_best]
-    if not compared or compared[0].to_best is None:
+    compared = [(model.model, model.to_best) for model in models if model.to_best]
+    if not compared:
         return ""
-    best = compared[0].to_best.against
-    differ = [model.model for model in compared if model.to_best and model.to_best.significant]
-    alike = [model.model for model in compared if model.to_best and not model.to_best.significant]
+    best = compared[0][1].against
+    different = [name for name, comparison in compared if comparison.significant]
+    similar = [name for name, comparison in compared if not comparison.significant]
     text = f"Best on {split}: {best}."
-    text += f" Significantly different from it: {', '.join(differ)}." if differ else ""
-    text += f" Not told apart from it by these questions: {', '.join(alike)}." if alike else ""
-    return f"{text} It was picked by the very figure that stands here, which flatters it."
+    text += f" Significantly different from it: {', '.join(different)}." if different else ""
+    text += f" Not significantly different from it: {', '.join(similar)}." if similar else ""
+    return f"{text} It was chosen by the accuracy that is shown here, which makes that accuracy look too good."

@@ -1,4 +1,4 @@
-"""What a run was made with: code, packages, configuration, machine, and the time of its jobs."""
+"""What made a run: code, packages, configuration, machine, and the time of its jobs."""
 
 import csv
 import json
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import __version__
+from errata.config.configuration import Configuration
+from errata.core.errors import UserError
+from errata.data.summaries import RetrySummary, read_summary
 from errata.models.store import read_download
 
 # The packages that decide what a run does; a lock pins many more.
@@ -40,7 +43,12 @@ class Fact(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """A lock file: its main packages as "name version", and how many packages it pins in all."""
+    """A lock file.
+
+    Attributes:
+        pins: its main packages as "name version".
+        packages: how many packages it pins in all.
+    """
 
     name: str
     pins: list[str]
@@ -48,7 +56,11 @@ class Lock(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What Snakemake measured of a job. `runs` is above 1 when a benchmark was repeated: means are shown."""
+    """Snakemake's measurements of a job; means where a benchmark was repeated.
+
+    Attributes:
+        runs: how often the job was measured.
+    """
 
     name: str
     seconds: float
@@ -57,8 +69,11 @@ class Job(NamedTuple):
     runs: int
 
 
-def revision(root: Path) -> str:
-    """The git revision of the workflow, and whether its files differ from it; a bundle says what it was packed from."""
+def describe_revision(root: Path) -> str:
+    """The git revision of the workflow and whether its files differ from it.
+
+    A bundle has no git history: it contains a file with the revision that it was packed from.
+    """
     try:
         packed = json.loads((root / "errata-bundle.json").read_text(encoding="utf-8"))
         return f"{packed['revision']}, in a bundle of {packed['made']}"
@@ -74,8 +89,12 @@ def revision(root: Path) -> str:
     return f"{head}, {f'with {changed} uncommitted changes' if changed else 'no uncommitted changes'}"
 
 
-def facts(root: Path) -> list[Fact]:
-    """Code, interpreter and hardware of the machine that makes the report."""
+def describe_machine(root: Path) -> list[Fact]:
+    """Code, interpreter and hardware of the machine that writes the report.
+
+    Args:
+        root: the folder with the workflow.
+    """
     packages = [f"errata {__version__}"]
     for name in ("snakemake", "pandas", "scipy", "matplotlib"):
         try:
@@ -84,60 +103,63 @@ def facts(root: Path) -> list[Fact]:
             continue
     gpus = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
     return [
-        Fact("git revision", revision(root)),
+        Fact("git revision", describe_revision(root)),
         Fact("Python", f"{platform.python_version()} ({', '.join(packages)})"),
         Fact("operating system", platform.platform()),
         Fact("processor", f"{_cpu_model()}, {_cores()} cores usable of {os.cpu_count()}"),
         Fact("memory", _memory()),
-        Fact("GPUs", "; ".join(gpus.splitlines()) if gpus else "none seen"),
+        Fact("GPUs", "; ".join(gpus.splitlines()) if gpus else "none found"),
     ]
 
 
-def base_models(results: Path, names: Iterable[str]) -> list[Fact]:
-    """Where the weights of base models come from: what the links in results/ lead to."""
-    found = []
+def describe_base_models(results: Path, names: Iterable[str]) -> list[Fact]:
+    """Where the weights of base models come from, by the links in results/."""
+    facts = []
     for name in names:
         base = results / name / "base"
         config, gguf = base / "checkpoint" / "config.json", base / "model.gguf"
-        mark = read_download(base / "checkpoint")
-        if mark:
-            found.append(Fact(f"base model {name}", f"{mark.source}, commit {mark.commit}"))
+        download = read_download(base / "checkpoint")
+        if download:
+            facts.append(Fact(f"base model {name}", f"{download.source}, commit {download.commit}"))
         elif gguf.is_symlink():
-            found.append(Fact(f"base model {name}", gguf.readlink().name))
+            facts.append(Fact(f"base model {name}", gguf.readlink().name))
         elif config.is_symlink():
-            found.append(Fact(f"base model {name}", f"folder {config.resolve().parent.name}"))
-    return found
+            facts.append(Fact(f"base model {name}", f"folder {config.resolve().parent.name}"))
+    return facts
 
 
-def all_summaries(results: Path, names: Iterable[str]) -> list[Path]:
-    """The summaries of answers and retries of models, in the order in which they are shown."""
-    found: list[Path] = []
+def find_summaries(results: Path, names: Iterable[str]) -> list[Path]:
+    """All summaries of the models' answers and retries, in the order of the report."""
+    paths: list[Path] = []
     for name in names:
         folder = results / name
-        found += sorted([*folder.glob("answers/*.summary.json"), *folder.glob("scores/*/*.summary.json")])
-        found += sorted(folder.glob("retries/*.summary.json"))
-    return found
+        paths += sorted([*folder.glob("answers/*.summary.json"), *folder.glob("scores/*/*.summary.json")])
+        paths += sorted(folder.glob("retries/*.summary.json"))
+    return paths
 
 
-def templates(summaries: Iterable[Path]) -> list[Fact]:
-    """The prompt templates of a run by what was asked with them: hashes of their texts, as artifacts carry them."""
-    found: dict[str, dict[str, None]] = {}
+def describe_templates(summaries: Iterable[Path]) -> list[Fact]:
+    """The digests of the prompt templates by what they were used for. Summaries that cannot be read are left out."""
+    digests: dict[str, dict[str, None]] = {}
     for path in summaries:
-        what = f"retries {path.name.removesuffix('.summary.json')}" if path.parent.name == "retries" else "answers"
         try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
-            digests = {what: summary.get("template"), f"{what}, verifying": summary.get("conclude_template")}
-        except (OSError, ValueError, AttributeError):
+            if path.parent.name == "retries":
+                retries = RetrySummary.read(path)
+                use = f"retries {path.name.removesuffix('.summary.json')}"
+                templates = {use: retries.template, f"{use}, verifying": retries.conclude_template}
+            else:
+                templates = {"answers": read_summary(path).template}
+        except UserError:
             continue
-        for asked, digest in digests.items():
-            if isinstance(digest, str):
-                found.setdefault(asked, {})[digest] = None
-    return [Fact(f"prompt template, {what}", ", ".join(digests)) for what, digests in found.items()]
+        for use, digest in templates.items():
+            if digest is not None:
+                digests.setdefault(use, {})[digest] = None
+    return [Fact(f"prompt template, {use}", ", ".join(found)) for use, found in digests.items()]
 
 
-def locks(paths: Iterable[Path]) -> list[Lock]:
-    """Read the main pins of lock files; a file that cannot be read is left out."""
-    found = []
+def read_locks(paths: Iterable[Path]) -> list[Lock]:
+    """Read the main pins of lock files. Files that cannot be read are left out."""
+    locks = []
     for path in paths:
         try:
             text = path.read_text(encoding="utf-8")
@@ -146,24 +168,24 @@ def locks(paths: Iterable[Path]) -> list[Lock]:
         pins = dict(re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)", text, re.MULTILINE))
         pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
         main = [f"{name} {pins[name]}" for name in MAIN_PACKAGES if name in pins]
-        found.append(Lock(path.name, main, len(pins)))
-    return found
+        locks.append(Lock(path.name, main, len(pins)))
+    return locks
 
 
-def jobs(folder: Path, paths: Iterable[Path] | None = None) -> list[Job]:
-    """Read Snakemake's benchmark files under a folder; a file's path below it names the job.
+def read_jobs(folder: Path, paths: Iterable[Path] | None = None) -> list[Job]:
+    """Read Snakemake's benchmark files. The path of a file below the folder is the job's name.
 
     Args:
-        paths: of these files; None for all.
+        paths: the files to read; None for all in the folder.
     """
-    found = []
+    jobs = []
     for path in sorted(folder.rglob("*.tsv") if paths is None else paths):
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         seconds = [value for value in (_number(row.get("s")) for row in rows) if value is not None]
         if seconds:
             peak = _mean(row.get("max_rss") for row in rows)
-            found.append(
+            jobs.append(
                 Job(
                     name=str(path.relative_to(folder).with_suffix("")),
                     seconds=sum(seconds) / len(seconds),
@@ -173,15 +195,22 @@ def jobs(folder: Path, paths: Iterable[Path] | None = None) -> list[Job]:
                     runs=len(seconds),
                 )
             )
-    return found
+    return jobs
 
 
-def redact(value: Any, key: str = "") -> Any:
-    """The configuration without secrets: values of keys such as api_key, and credentials in addresses."""
+def show_configuration(configuration: Configuration) -> str:
+    """The configuration as YAML, without the values of keys such as api_key and without credentials in addresses."""
+    import yaml
+
+    text: str = yaml.safe_dump(_redact(configuration.to_record()), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _redact(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
-        return {name: redact(inner, str(name)) for name, inner in value.items()}
+        return {name: _redact(inner, str(name)) for name, inner in value.items()}
     if isinstance(value, list):
-        return [redact(inner) for inner in value]
+        return [_redact(inner) for inner in value]
     if SECRET.search(key) and value:
         return "(not shown)"
     if isinstance(value, str):
@@ -189,19 +218,23 @@ def redact(value: Any, key: str = "") -> Any:
     return value
 
 
-def seeds(config: Any, path: str = "") -> Iterator[str]:
-    """Every seed in the configuration as "generate.seed = 1"."""
-    if isinstance(config, dict):
-        for name, value in config.items():
-            here = f"{path}.{name}" if path else str(name)
+def list_seeds(configuration: Configuration) -> list[str]:
+    """Every seed in the configuration, such as "generate.seed = 1"."""
+    return list(_seeds(configuration.to_record()))
+
+
+def _seeds(section: Any, path: str = "") -> Iterator[str]:
+    if isinstance(section, dict):
+        for name, value in section.items():
+            key = f"{path}.{name}" if path else str(name)
             if str(name).endswith("seed") and not isinstance(value, dict | list):
-                yield f"{here} = {value}"
+                yield f"{key} = {value}"
             else:
-                yield from seeds(value, here)
+                yield from _seeds(value, key)
 
 
 def _output(command: list[str]) -> str | None:
-    """What a command prints, or None when it is missing, fails or hangs."""
+    """The output of a command; None if the command is missing, fails or hangs."""
     try:
         done = subprocess.run(
             command,
@@ -210,7 +243,7 @@ def _output(command: list[str]) -> str | None:
             errors="replace",
             timeout=20,
             check=True,
-            # git must not take the lock of an index that someone else is working with
+            # git status must not lock the index, which a person may be using
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.SubprocessError):
@@ -228,7 +261,7 @@ def _cpu_model() -> str:
 
 
 def _cores() -> int:
-    """Cores that this process may use: a job of a cluster often gets fewer than the machine has."""
+    """Cores that this process may use. A job on a cluster often gets fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -240,7 +273,7 @@ def _memory() -> str:
 
 
 def _number(text: str | None) -> float | None:
-    """A benchmark's cell, which is "-" or "NA" for what was not measured."""
+    """A cell of a benchmark file; None for "-" and "NA", which mean that nothing was measured."""
     try:
         return float(text or "")
     except ValueError:

@@ -1,39 +1,27 @@
-"""What the tables of target `ablation` and of target `baselines` have in common."""
+"""Cells and files of the tables that compare strategies and base models."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from errata.core.errors import UserError
 from errata.core.files import atomic_file
 from errata.core.wording import p_value
 from errata.reporting.leaderboard import LEVEL, Comparison
 from errata.scoring.score import Score
 
 DASH = "–"
-"""Of what is not known, or does not apply."""
+"""Shown for figures that are not known or do not apply."""
 
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read the configuration, YAML or JSON.
-
-    Raises:
-        UserError: it cannot be read or is no mapping.
-    """
-    import yaml
-
-    try:
-        config = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"--config {path}: cannot read ({error}). Give a YAML or JSON file.") from error
-    if not isinstance(config, dict):
-        raise UserError(f"--config {path}: no mapping. Give a YAML or JSON file.")
-    return config
+COMPARISON_NOTE = (
+    "Intervals are Wilson 95 % intervals. Differences are on the same questions: + right only in this row, − right "
+    "only in the other one; p is from the two-sided exact McNemar test, and differences with p below "
+    f"{LEVEL} are bold. Each comparison is judged by itself: of 20 between equal models, one is expected to be bold."
+)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the same columns; what is not known is empty, fractions have six digits."""
+    """Write rows with the same columns. Unknown figures are empty, fractions are rounded to six digits."""
     with atomic_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rows[0])
@@ -41,11 +29,11 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             writer.writerow([round(cell, 6) if isinstance(cell, float) else cell for cell in row.values()])
 
 
-def markdown(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> str:
-    """A table for a README.
+def to_markdown_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown.
 
     Args:
-        columns: titles, each with "left" or "right".
+        columns: the alignment of each column by its title, "left" or "right".
     """
     marks = ["---:" if side == "right" else "---" for side in columns.values()]
     lines = [list(columns), marks, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
@@ -66,17 +54,10 @@ def accuracy(score: Score | None) -> str:
 
 
 def difference(comparison: Comparison | None) -> str:
-    """ "+3.0 points (+12 −6), p = 0.24"; in bold where it is significant."""
+    """ "+3.0 points (+12 −6), p = 0.24", in bold where it is significant."""
     if comparison is None:
         return DASH
     test = comparison.test
     points = f"{comparison.points:+.1f}".replace("-", "−")
     text = f"{points} points (+{test.first_only} −{test.second_only}), {p_value(test.p)}"
     return f"**{text}**" if comparison.significant else text
-
-
-JUDGED = (
-    "Intervals are Wilson 95 % intervals. Differences are of the same questions: right only in this row (+), right "
-    f"only in the other (−), with the exact McNemar test, two-sided; bold ones have p below {LEVEL}. Each comparison "
-    "is judged by itself: of 20 between equals, one is expected to be bold."
-)

@@ -1,0 +1,28 @@
+"""Reads the configuration from a file."""
+
+import json
+from pathlib import Path
+
+from errata.config.configuration import Configuration
+from errata.config.validation import validated
+from errata.core.errors import UserError
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Read, check and complete a configuration, YAML or JSON.
+
+    Raises:
+        UserError: the file cannot be read or is not a mapping.
+        Faults: the configuration is not valid.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        # YAML reads JSON too, but takes its 1e-05 for a text
+        config = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"--config {path}: cannot read ({error}). Give a YAML or JSON file.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"--config {path}: not a mapping of keys. Give a YAML or JSON file.")
+    return validated(config, str(path))
