@@ -51,7 +51,7 @@ class Plan:
         self.hardware = configuration.hardware
         self.shards = configuration.generate.shards
         self.bits = configuration.quantize.bits
-        quantized = [f"{strategy}-{bits}bit" for strategy in self.strategies for bits in self.bits]
+        quantized = [str(Variant(strategy, bits)) for strategy in self.strategies for bits in self.bits]
         self.tuned_variants = [*self.strategies, *quantized]
         self.whole_variants = [variant for variant in self.tuned_variants if Variant.parse(variant).fold is None]
 

@@ -51,7 +51,7 @@ class Targets:
     def variants(self, model: str) -> list[str]:
         """The variants of a model that are scored on test; only the base where there is nothing to train."""
         tuned = self.trainings(model, self.plan.strategies.full)
-        quantized = [f"{name}-{bits}bit" for name in tuned for bits in self.plan.bits]
+        quantized = [str(Variant(name, bits)) for name in tuned for bits in self.plan.bits]
         return self._with_majorities([BASE, *tuned, *quantized])
 
     def folded(self, model: str) -> list[str]:

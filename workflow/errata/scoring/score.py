@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from errata.config.variants import BASE, Variant
+from errata.config.variants import Variant
 from errata.core.errors import UserError
 from errata.core.files import read_json, write_json
 from errata.data.rows import AnswerRow
@@ -109,10 +109,8 @@ def is_held_out(variant: str, split: str) -> bool:
     Training sets are made from `train`, without the problems that are also in test. Each question of split `folds` is
     answered by a model trained without its fold. A single fold is left out by the strategies named after it.
     """
-    made = Variant.parse(variant).strategy
-    if made == BASE or split in ("test", "folds"):
-        return True
-    return split.startswith("fold") and made.endswith(f".{split}")
+    name = Variant.parse(variant)
+    return name.is_base or split in ("test", "folds", f"fold{name.fold}")
 
 
 def sum_tokens(rows: Iterable[AnswerRow], count: Callable[[AnswerRow], int | None]) -> int | None:
