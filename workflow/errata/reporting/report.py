@@ -125,7 +125,7 @@ def render(
         duration=duration,
     )
     page = environment.get_template(TEMPLATE.name).render(
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rows=rows,
         models=[
             collect_section(number, model, rows, sources, limits, results) for number, model in enumerate(models, 1)
