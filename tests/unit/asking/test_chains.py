@@ -5,10 +5,10 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errata.asking.cases import Case, Trial
+from errata.asking.attempts import AttemptRequest, Retry
 from errata.asking.methods import Method
 from errata.asking.prompts import Template
-from errata.asking.retry import take_known
+from errata.asking.retry import restore_attempts
 from errata.asking.until_right import UntilRight
 from errata.data.records import Key, Question
 from errata.inference.requests import Completion, Request, Sampling
@@ -41,14 +41,14 @@ class Courses:
     def get(self, request: Request) -> Completion | None:
         return self.journal.get(request)
 
-    def cases(self) -> list[Case]:
-        cases = [Case(Key(f"p{n % 3}", n), QUESTION, "No: A", "B", ("?", "B")) for n in range(self._cases)]
-        take_known(cases, self.get, self.method, self.attempts)
+    def cases(self) -> list[Retry]:
+        cases = [Retry(Key(f"p{n % 3}", n), QUESTION, "No: A", "B", ("?", "B")) for n in range(self._cases)]
+        restore_attempts(cases, self.get, self.method, self.attempts)
         return cases
 
-    def run(self, concurrency: int, *, steps: int, failures: float, budget: int | None = None) -> list[Case]:
+    def run(self, concurrency: int, *, steps: int, failures: float, budget: int | None = None) -> list[Retry]:
         cases = self.cases()
-        going = [case for case in cases if not case.over(self.attempts, self.keep)]
+        going = [case for case in cases if not case.is_over(self.attempts, self.keep)]
         work = UntilRight(
             going,
             self.method,
@@ -60,19 +60,19 @@ class Courses:
             spent=sum(case.tokens for case in cases),
             finished=len(cases) - len(going),
         )
-        under_way: list[Trial] = []
-        halves: list[Trial] = []
+        under_way: list[AttemptRequest] = []
+        halves: list[AttemptRequest] = []
         for _ in range(steps):
             while len(under_way) < concurrency and (job := work.next()) is not None:
                 assert job.request not in self.journal, "it was asked before"
                 assert job.request not in [other.request for other in under_way]
-                assert not job.case.over(self.attempts, self.keep)
+                assert not job.retry.is_over(self.attempts, self.keep)
                 under_way.append(job)
             if not under_way:
-                assert budget is not None or all(case.over(self.attempts, self.keep) for case in cases)
-                assert work.finished == sum(case.over(self.attempts, self.keep) for case in cases)
+                assert budget is not None or all(case.is_over(self.attempts, self.keep) for case in cases)
+                assert work.finished == sum(case.is_over(self.attempts, self.keep) for case in cases)
                 assert work.solved == sum(
-                    bool(case.accepted()) for case in going if case.over(self.attempts, self.keep)
+                    bool(case.accepted_attempts()) for case in going if case.is_over(self.attempts, self.keep)
                 )
                 assert not halves or budget is not None
                 return cases
@@ -120,7 +120,7 @@ def test_chains_go_on_over_kills_restarts_and_failures_and_nothing_is_asked_twic
             first = courses.get(courses.method.request(case, number))
             if attempt.failure or first is None:
                 continue
-            second = courses.method.verification(case, number, first)
+            second = courses.method.verification(case, number, courses.method.read_completion(case.question, first))
             assert (second is not None) is (first.text == VERIFIED)
             concluded = courses.get(second) if second else None
             right = concluded is not None and concluded.text.endswith("answer is A")

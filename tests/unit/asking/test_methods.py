@@ -271,7 +271,7 @@ def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_tr
     ],
 )
 def test_the_reasoning_anew_stands_below_its_heading(completion: str) -> None:
-    reading = reflect().reading(QUESTION, Completion(f"{completion} The answer is A", "stop", 0, 0, 0.0))
+    reading = reflect().read_completion(QUESTION, Completion(f"{completion} The answer is A", "stop", 0, 0, 0.0))
     assert (reading.text, reading.rejected) == ("It fits. The answer is A", None)
     assert "Mistake" in reading.critique
 
@@ -289,7 +289,7 @@ def test_the_reasoning_anew_stands_below_its_heading(completion: str) -> None:
     ],
 )
 def test_what_is_no_heading(completion: str) -> None:
-    reading = reflect().reading(QUESTION, Completion(f"{completion}\nThe answer is A", "stop", 0, 0, 0.0))
+    reading = reflect().read_completion(QUESTION, Completion(f"{completion}\nThe answer is A", "stop", 0, 0, 0.0))
     assert (reading.correct, reading.rejected) == (True, "no-solution")
 
 
@@ -297,7 +297,7 @@ def test_what_is_no_heading(completion: str) -> None:
 def test_a_heading_is_looked_for_in_no_time(piece: str) -> None:
     text = piece * (40_000 // len(piece))
     start = time.process_time()
-    reflect().reading(QUESTION, Completion(text, "stop", 0, 0, 0.0))
+    reflect().read_completion(QUESTION, Completion(text, "stop", 0, 0, 0.0))
     assert time.process_time() - start < 2
 
 
@@ -311,13 +311,14 @@ def test_a_heading_is_looked_for_in_no_time(piece: str) -> None:
 )
 def test_what_verifies_a_reasoning_does_not_name_the_answer(told: str, reasoning: str, sent: str | None) -> None:
     asked = Problem("p", told, (QUESTION,))
-    case = reflect().case(asked, QUESTION, AnswerRow.from_record(answer_row("p", "B")))
+    retry = reflect().begin(asked, QUESTION, AnswerRow.from_record(answer_row("p", "B")))
     first = Completion(f"Solution: {reasoning} The answer is A", "stop", 0, 0, 0.0)
-    request = reflect().verification(case, 1, first)
+    reading = reflect().read_completion(QUESTION, first)
+    request = reflect().verification(retry, 1, reading)
     assert (request and request.history) == (sent and ("[p]", sent))
     # what is trained on is whole
-    assert reflect().reading(QUESTION, first).text == f"{reasoning} The answer is A"
-    assert reflect().attempt(QUESTION, first).rejected == "inconclusive"
+    assert reading.text == f"{reasoning} The answer is A"
+    assert reflect().attempt(QUESTION, reading).rejected == "inconclusive"
 
 
 def test_a_chain_that_was_broken_off_in_its_middle_only_sends_what_is_missing(asking: Asking, scripted: Start) -> None:
@@ -390,5 +391,5 @@ def test_the_templates_of_the_project_belong_to_their_methods() -> None:
             # the heading that the prompt asks for is the one that is read
             heading = {"en": "Solution:", "zh": "解答："}[language]
             assert heading in method.template.text
-            reading = method.reading(QUESTION, Completion(f"No.\n{heading}\nSo. 选A", "stop", 0, 0, 0.0))
+            reading = method.read_completion(QUESTION, Completion(f"No.\n{heading}\nSo. 选A", "stop", 0, 0, 0.0))
             assert (reading.critique, reading.text) == ("No.", "So. 选A")

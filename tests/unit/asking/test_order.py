@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from errata.asking.cases import Case, Trial
+from errata.asking.attempts import AttemptRequest, Retry
 from errata.asking.methods import Method
 from errata.asking.until_right import UntilRight
 from errata.data.records import Key, Question
@@ -121,10 +121,10 @@ class World:
     finished: dict[Key, dict[int, Completion]] = field(default_factory=lambda: defaultdict(dict))
     cancelled: list[tuple[Key, int, float]] = field(default_factory=list)
 
-    def run(self) -> list[Case]:
+    def run(self) -> list[Retry]:
         question = Question(0, "?", ("one", "two"), "A")
         cases = [
-            Case(Key(f"p{self.chance.randrange(self.problems)}", n), question, "?", "B") for n in range(self.cases)
+            Retry(Key(f"p{self.chance.randrange(self.problems)}", n), question, "?", "B") for n in range(self.cases)
         ]
         self.solvable = {case.key: self.chance.choice([0.05, 0.3, 0.9]) for case in cases}
         work = UntilRight(
@@ -137,13 +137,13 @@ class World:
             budget=self.budget,
             rounds=self.rounds,
         )
-        under_way: dict[Trial, tuple[float, Completion]] = {}
+        under_way: dict[AttemptRequest, tuple[float, Completion]] = {}
         with patch("errata.asking.until_right.time.monotonic", lambda: self.now):
             while True:
                 while len(under_way) < self.concurrency and (job := work.next()) is not None:
                     self.check(job, under_way)
                     job.sent = self.now
-                    completion = self.completion(job.case.key)
+                    completion = self.completion(job.retry.key)
                     under_way[job] = (self.now + completion.seconds, completion)
                 if not under_way:
                     break
@@ -169,9 +169,9 @@ class World:
                         assert not list(work.finish(loser, completion))
                         continue
                     del under_way[loser]
-                    self.cancelled.append((loser.case.key, loser.request.attempt, self.now - loser.sent))
+                    self.cancelled.append((loser.retry.key, loser.request.attempt, self.now - loser.sent))
                     work.drop(loser)
-        assert work.finished == sum(case.over(self.attempts, self.keep) for case in cases)
+        assert work.finished == sum(case.is_over(self.attempts, self.keep) for case in cases)
         refused = any(each.refused for attempts in self.finished.values() for each in attempts.values())
         # a refusal ends a question, and a right answer may come at that very moment
         if self.budget is None and not self.breakdowns and not refused:
@@ -189,12 +189,12 @@ class World:
             text = "Look. " * self.chance.randrange(3) + RIGHT
         return Completion(text, "stop", 9, tokens, float(tokens))
 
-    def check(self, job: Trial, under_way: dict[Trial, tuple[float, Completion]]) -> None:
-        key, number = job.case.key, job.request.attempt
+    def check(self, job: AttemptRequest, under_way: dict[AttemptRequest, tuple[float, Completion]]) -> None:
+        key, number = job.retry.key, job.request.attempt
         assert 1 <= number <= self.attempts
         assert number not in self.finished[key], "it was finished before"
         assert not self.over(key), "an attempt at a case that is over"
-        beside = [other.request.attempt for other in under_way if other.case is job.case]
+        beside = [other.request.attempt for other in under_way if other.retry is job.retry]
         assert number not in beside
         if not self.hedging:
             assert not beside
@@ -202,9 +202,9 @@ class World:
             assert set(range(1, number)) <= self.finished[key].keys(), "one after the other"
         self.sent.append((key, number))
 
-    def finish(self, job: Trial, completion: Completion) -> None:
-        assert job.request.attempt not in self.finished[job.case.key]
-        self.finished[job.case.key][job.request.attempt] = completion
+    def finish(self, job: AttemptRequest, completion: Completion) -> None:
+        assert job.request.attempt not in self.finished[job.retry.key]
+        self.finished[job.retry.key][job.request.attempt] = completion
 
     def right(self, attempts: dict[int, Completion]) -> dict[int, str]:
         """The different right completions by the first attempt that gave each."""
@@ -255,7 +255,7 @@ def test_whatever_happens_each_case_ends_over_and_no_attempt_is_made_twice_or_in
     cases = world.run()
     for case in cases:
         assert world.over(case.key)
-        assert case.over(world.attempts, world.keep)
+        assert case.is_over(world.attempts, world.keep)
         assert case.attempts.keys() == world.finished[case.key].keys()
         assert not case.in_flight
         if not world.hedging:
@@ -272,8 +272,8 @@ def test_whatever_happens_each_case_ends_over_and_no_attempt_is_made_twice_or_in
         assert lost == Counter((key, number) for key, number, _ in world.cancelled)
 
 
-def one_question(keep: int) -> tuple[Case, UntilRight]:
-    case = Case(Key("p", 0), Question(0, "?", ("one", "two"), "A"), "?", "B")
+def one_question(keep: int) -> tuple[Retry, UntilRight]:
+    case = Retry(Key("p", 0), Question(0, "?", ("one", "two"), "A"), "?", "B")
     return case, UntilRight([case], METHOD, attempts=3, keep=keep, hedging=0.0, max_tokens=SAMPLING.max_tokens)
 
 
@@ -295,7 +295,7 @@ def test_a_question_that_a_restart_opens_again_is_counted_as_solved_once() -> No
     work.ask_failures_again()
     assert work.finished == 0
     give(work, Completion(f"So: {RIGHT}", "stop", 9, 6, 1.0))
-    assert case.accepted() == [1, 2]
+    assert case.accepted_attempts() == [1, 2]
     assert (work.finished, work.solved) == (1, 1)
 
 
@@ -303,7 +303,7 @@ def test_a_question_that_was_refused_is_not_asked_again_after_a_restart() -> Non
     case, work = one_question(keep=1)
     give(work, FAILURE)
     give(work, Completion("", "error", 0, 0, 1.0, error="HTTP 400", refused=True))
-    assert case.over(3, 1)
+    assert case.is_over(3, 1)
     work.ask_failures_again()
     assert work.next() is None
     assert work.finished == 1

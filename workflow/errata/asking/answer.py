@@ -54,18 +54,18 @@ def run(arguments: argparse.Namespace) -> None:
                 if request(problem, question) not in journal
             ]
         reused = total - len(missing)
-        work = RequestQueue(lambda location: request(*data.question(location)), missing, reused)
-        utilization = session.ask(journal, work, part.label("answer"), total) if missing else Utilization()
+        queue = RequestQueue(lambda location: request(*data.question(location)), missing, reused)
+        utilization = session.ask(journal, queue, part.label("answer"), total) if missing else Utilization()
         # for a part, step gather decides: other parts may have succeeded
-        if work.failures and len(work.failures) == total and part == ALL_PROBLEMS:
-            raise work.refused_all(arguments.model)
+        if queue.failures and len(queue.failures) == total and part == ALL_PROBLEMS:
+            raise queue.refused_all(arguments.model)
         totals = Totals()
         counts: Counter[str] = Counter()
 
         def records() -> Iterator[dict[str, Any]]:
             for problem, question in read_questions(arguments.data, part):
                 sent = request(problem, question)
-                completion = journal.get(sent) or work.failures[sent]
+                completion = journal.get(sent) or queue.failures[sent]
                 row = _row(sent, question, completion, arguments.model, template.digest)
                 totals.add(completion)
                 counts["questions"] += 1

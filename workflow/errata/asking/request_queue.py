@@ -67,14 +67,14 @@ class DataFile:
 
 
 @dataclass(eq=False, slots=True)
-class LocatedJob(PendingRequest):
+class LocatedRequest(PendingRequest):
     """A request in flight, with the location from which it can be made again."""
 
     location: Location
 
 
 class RequestQueue:
-    """A scheduler for `errata.inference.dispatch.dispatch`: every request once, those of one problem after each other.
+    """Scheduler for `errata.inference.dispatch.dispatch`: every request once, those of one problem after each other.
 
     Args:
         request: makes the request of a location; called when the request goes out.
@@ -96,23 +96,23 @@ class RequestQueue:
     def remark(self) -> str:
         return f"{self.truncated} truncated, {len(self.failures)} failed"
 
-    def next(self) -> LocatedJob | None:
+    def next(self) -> LocatedRequest | None:
         location = self._queue.take()
-        return LocatedJob(self._request(location), location) if location else None
+        return LocatedRequest(self._request(location), location) if location else None
 
-    def finish(self, job: LocatedJob, completion: Completion) -> list[LocatedJob]:
-        self._queue.release(job.location.problem)
+    def finish(self, pending: LocatedRequest, completion: Completion) -> list[LocatedRequest]:
+        self._queue.release(pending.location.problem)
         self.tokens += completion.completion_tokens
         self.truncated += completion.truncated
         if completion.failed:
-            self.failures[job.request] = completion
+            self.failures[pending.request] = completion
             if not completion.refused:
-                self._may_succeed.append(job.location)
+                self._may_succeed.append(pending.location)
         self.finished += 1
         return []
 
-    def drop(self, job: LocatedJob) -> None:
-        self._queue.put_back(job.location.problem, job.location)
+    def drop(self, pending: LocatedRequest) -> None:
+        self._queue.put_back(pending.location.problem, pending.location)
 
     def ask_failures_again(self) -> None:
         for location in self._may_succeed:

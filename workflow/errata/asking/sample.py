@@ -56,18 +56,18 @@ def run(arguments: argparse.Namespace) -> None:
                     if request(problem, question, sample) not in journal
                 ]
         reused = total - len(missing)
-        work = RequestQueue(lambda location: request(*data.question(location), location.sample), missing, reused)
-        utilization = session.ask(journal, work, part.label("sample"), total) if missing else Utilization()
+        queue = RequestQueue(lambda location: request(*data.question(location), location.sample), missing, reused)
+        utilization = session.ask(journal, queue, part.label("sample"), total) if missing else Utilization()
         # for a part, step gather decides: other parts may have succeeded
-        if total and len(work.failures) == total and part == ALL_PROBLEMS:
-            raise work.refused_all(arguments.model)
+        if total and len(queue.failures) == total and part == ALL_PROBLEMS:
+            raise queue.refused_all(arguments.model)
         totals = Totals()
         counts: Counter[str] = Counter()
 
         def records() -> Iterator[dict[str, Any]]:
             for problem, question in read_questions(arguments.data, part):
                 sent = [request(problem, question, sample) for sample in numbers]
-                completions = [journal.get(each) or work.failures[each] for each in sent]
+                completions = [journal.get(each) or queue.failures[each] for each in sent]
                 row = SampleRow(
                     id=problem.id,
                     question=question.index,

@@ -1,48 +1,72 @@
-"""The order in which questions are asked again: tokens go where they help, and the server never idles."""
+"""The order in which questions are asked again: tokens go where they help, and the server never idles.
 
-import heapq
+The states of a question:
+
+               next                      not accepted, attempts left
+      NEW ------------> IN FLIGHT --------------------------------------> BETWEEN
+       ^                 |  ^  ^                                          ATTEMPTS
+       |     dropped     |  |  |                   next                      |
+       +-----------------+  |  +---------------------------------------------+
+       |                 |  |
+       |                 |  | next
+       |                 v  |
+       |            UNVERIFIED  (the first completion passed; its verification is not sent yet)
+       |
+       |                IN FLIGHT ------------------> OVER
+       |                           enough accepted,    |
+       |                           attempts spent,     |
+       |                           or refused          |
+       +-----------------------------------------------+
+              the server was restarted, and an attempt had failed
+
+A question IN FLIGHT may have several attempts in flight side by side, some of them unverified, see `hedging`.
+"""
+
 import time
-from collections import defaultdict
 from collections.abc import Iterable
-from itertools import count
 
-from errata.asking.cases import Case, Trial
+from errata.asking.attempts import AttemptRequest, Retry
+from errata.asking.budget import Budget
+from errata.asking.hedging import Hedging
 from errata.asking.methods import Method
-from errata.inference.dispatch import ByProblem
+from errata.asking.retry_queues import RetryQueues
 from errata.inference.requests import Completion
 
 
 class UntilRight:
-    """A scheduler for `errata.inference.dispatch.dispatch`: attempts at cases until they are over.
+    """Scheduler for `errata.inference.dispatch.dispatch` that asks questions again until they are over.
 
-    A question's attempts follow each other, so that none is spent on a question that is solved meanwhile, and at once,
-    while its prompt is in the server's cache. When the server would idle, the questions with the most failures get
-    further attempts side by side, as long as the tokens that these are expected to waste stay below a share of all;
-    when one is accepted the others are cancelled. An attempt that is to be verified goes on before anything else. Under
-    a budget every question gets its first attempt before any gets its second, and so on, so that what stays undone are
-    the hardest.
+    What is sent next, in this order:
+
+    1. A verification that waits.
+    2. The next attempt at a question between two attempts: at once, while the server has its prompt in the cache.
+    3. The first attempt at a new question.
+    4. A further attempt at the question with the fewest requests in flight and the most failures. Other attempts at it
+       are still in flight, so it may be wasted; `Hedging` limits that. When one is accepted, the others are cancelled.
+
+    Under a budget, 3 goes before 2, and of 2 those with the fewest attempts: every question gets its first attempt
+    before any gets its second, so that the hardest questions are the ones that stay unsolved.
 
     Args:
-        cases: those that are not over.
-        method: what an attempt asks, and whether what comes is accepted.
-        attempts: how often a question is asked again at most.
-        keep: how many different accepted completions are wanted of each.
-        hedging: the share of tokens that attempts side by side may waste; 0 is strictly one after the other.
-        max_tokens: the longest that a completion may be.
+        retries: the questions that are not over.
+        method: what an attempt asks, and whether its completions are accepted.
+        attempts: at most so many attempts at a question.
+        keep: so many different accepted completions of a question are enough.
+        hedging: share of tokens that attempts side by side may waste; 0 sends strictly one after the other.
+        max_tokens: limit of one completion.
         budget: tokens of completions that may be spent, `spent` included; None is no limit.
-        spent: tokens that were spent by earlier runs.
-        rounds: as under a budget.
-        finished: cases that are over, beside `cases`.
+        spent: tokens that earlier runs spent.
+        rounds: the order of a budget without a limit of tokens, as for a limit of time.
+        finished: number of questions that are over, beside `retries`.
 
     Attributes:
-        cancelled_tokens: what attempts that were not needed any more had cost when they were cancelled, estimated by
-            how long they ran. Since they are in no journal, those of earlier runs are not in it; nor is what was under
-            way when the time was up or the server broke down.
+        finished: questions that are over.
+        solved: those of them, of `retries`, with an accepted attempt.
     """
 
     def __init__(
         self,
-        cases: Iterable[Case],
+        retries: Iterable[Retry],
         method: Method,
         *,
         attempts: int,
@@ -55,179 +79,161 @@ class UntilRight:
         finished: int = 0,
     ) -> None:
         self._method = method
-        self._attempts, self._keep, self._hedging, self._budget = attempts, keep, hedging, budget
+        self._attempts, self._keep = attempts, keep
         self._rounds = rounds or budget is not None
-        # what is left of earlier runs is verified first
-        self._fresh = ByProblem((case.key.id, case) for case in sorted(cases, key=lambda case: not case.halfway))
-        # cases between two attempts, those with the fewest failures first
-        self._begun: list[tuple[int, int, Case]] = []
-        self._order = count()
-        self._open: dict[Case, None] = {}
-        # verifying requests that have not gone out; their cases count them as under way
-        self._halves: dict[Trial, None] = {}
-        # of first and of verifying requests: those under way, completions, and their tokens
-        self._in_flight, self._completions, self._length_sum = [0, 0], [0, 0], [0, 0]
-        self.finished = finished
-        self.solved = self._asked = self._accepted = 0
-        self._failed: dict[Case, None] = {}
-        self.tokens = float(spent)
-        self._max_tokens = max_tokens
-        self.cancelled_tokens = self._seconds_sum = 0.0
-        # of questions with so many failures: attempts at them, and how many of these were accepted
-        self._chances: dict[int, list[int]] = defaultdict(lambda: [1, 2])
-        self._wasted = self._staked = 0.0
+        self._queues = RetryQueues(retries)
+        self._budget = Budget(budget, spent, max_tokens)
+        self._hedging = Hedging(hedging)
+        # questions with a failure that the server may not repeat
+        self._with_failures: dict[Retry, None] = {}
+        self._sent = self._accepted = 0
+        self.finished, self.solved = finished, 0
+
+    @property
+    def tokens(self) -> float:
+        return self._budget.spent
+
+    @property
+    def cancelled_tokens(self) -> float:
+        """Tokens that cancelled requests of this run had cost, estimated by how long they ran.
+
+        They are in no journal, so those of earlier runs are not included. Nor are requests that were in flight when the
+        time was up or the server broke down.
+        """
+        return self._budget.cancelled
 
     @property
     def affordable(self) -> bool:
-        """Whether the budget allows for one more request beside those under way."""
-        if self._budget is None:
-            return True
-        under_way = sum(self._length(verifies) * self._in_flight[verifies] for verifies in (False, True))
-        return self.tokens + under_way + self._length(bool(self._halves)) <= self._budget
+        """Whether the budget allows one more request beside those in flight."""
+        return self._budget.affords(verifies=self._queues.has_verification)
 
     def remark(self) -> str:
-        return f"{self.solved} solved, {self._accepted} of {self._asked} attempts right"
+        return f"{self.solved} solved, {self._accepted} of {self._sent} attempts right"
 
-    def next(self) -> Trial | None:
+    def next(self) -> AttemptRequest | None:
         if not self.affordable:
             return None
-        if self._halves:
-            job = next(iter(self._halves))
-            del self._halves[job]
-            self._in_flight[True] += 1
-            return job
-        sources = (self._fresh.take, self._take_begun)
-        for take in sources if self._rounds else reversed(sources):
-            if case := take():
-                return self._send(case)
-        return self._side_by_side()
+        if verification := self._queues.take_verification():
+            self._budget.send(verifies=True)
+            return verification
+        if retry := self._queues.take(new_first=self._rounds):
+            return self._send(retry)
+        return self._send_beside_others()
 
-    def finish(self, job: Trial, completion: Completion) -> list[Trial]:
-        case, number = job.case, job.request.attempt
-        self._land(job)
-        self.tokens += completion.completion_tokens
-        if not completion.failed:
-            self._completions[job.verifies] += 1
-            self._length_sum[job.verifies] += completion.completion_tokens
-            self._seconds_sum += completion.seconds
-        was_over = self._over(case)
-        if not job.verifies and (request := self._method.verification(case, number, completion)):
-            case.halfway[number] = completion
-            if was_over:
-                self._wasted += completion.completion_tokens
-            else:
-                self._halves[self._begin(Trial(request, case, verifies=True, stake=job.stake))] = None
-            return []
-        failures = sum(not each.accepted for each in case.attempts.values())
-        chain = (case.halfway[number], completion) if job.verifies else (completion,)
-        attempt = case.attempts[number] = self._method.attempt(case.question, *chain)
+    def finish(self, pending: AttemptRequest, completion: Completion) -> list[AttemptRequest]:
+        retry, number = pending.retry, pending.request.attempt
+        self._land(pending)
+        self._budget.spend(completion, verifies=pending.verifies)
+        was_over = self._is_over(retry)
+        if pending.verifies:
+            reading, second = retry.candidates[number], completion
+        else:
+            reading, second = self._method.read_completion(retry.question, completion), None
+            if verification := self._method.verification(retry, number, reading):
+                retry.candidates[number] = reading
+                if was_over:
+                    self._hedging.waste(completion.completion_tokens)
+                else:
+                    request = AttemptRequest(verification, retry, verifies=True, stake=pending.stake)
+                    self._begin(request)
+                    self._queues.add_verification(request)
+                return []
+        failures = sum(not attempt.accepted for attempt in retry.attempts.values())
+        attempt = retry.attempts[number] = self._method.attempt(retry.question, reading, second)
         self._accepted += attempt.accepted
-        if attempt.failure and not attempt.failure.refused:
-            self._failed[case] = None
         if attempt.failure is None:
-            self._chances[failures][0] += attempt.accepted
-            self._chances[failures][1] += 1
+            self._hedging.learn(failures, accepted=attempt.accepted)
+        elif not attempt.failure.refused:
+            self._with_failures[retry] = None
         if was_over:
-            self._wasted += attempt.tokens
+            self._hedging.waste(attempt.tokens)
             return []
-        if not self._over(case):
-            self._go_on(case)
-            return []
-        kept = case.accepted()[: self._keep]
-        self.solved += bool(kept)
-        self.finished += 1
-        for half in [each for each in case.in_flight.values() if each in self._halves]:
-            del self._halves[half]
-            self._end(half)
-        # one after the other, those beyond the last that was needed would not have been asked
-        if len(kept) == self._keep:
-            self._wasted += sum(each.tokens for other, each in case.attempts.items() if other > kept[-1])
-            unfinished = case.halfway.keys() - case.attempts.keys()
-            self._wasted += sum(case.halfway[other].completion_tokens for other in unfinished if other > kept[-1])
-        self._open.pop(case)
-        self._fresh.release(case.key.id)
-        return list(case.in_flight.values())
+        if self._is_over(retry):
+            return self._finish(retry)
+        if not retry.in_flight:
+            self._queues.wait(retry)
+        return []
 
-    def drop(self, job: Trial) -> None:
-        self._land(job)
-        if not self._over(job.case):
-            if not job.case.in_flight:
-                self._open.pop(job.case)
-                self._fresh.put_back(job.case.key.id, job.case)
-            return
-        # cancelled: nobody tells what it had cost by then, only how long it ran
-        completions = sum(self._completions)
-        pace = self._seconds_sum / completions if completions else 0.0
-        spent = self._length(job.verifies) * min(1.0, (time.monotonic() - job.sent) / pace) if pace else 0.0
-        self.tokens += spent
-        self.cancelled_tokens += spent
-        if job.request.attempt > max(job.case.accepted(), default=0):
-            self._wasted += spent
+    def drop(self, pending: AttemptRequest) -> None:
+        retry = pending.retry
+        self._land(pending)
+        if self._is_over(retry):
+            # cancelled, because it was not needed any more
+            cost = self._budget.cancel(time.monotonic() - pending.sent, verifies=pending.verifies)
+            if pending.request.attempt > max(retry.accepted_attempts(), default=0):
+                self._hedging.waste(cost)
+        elif not retry.in_flight:
+            self._queues.put_back(retry)
 
     def ask_failures_again(self) -> None:
-        for case in self._failed:
-            was_over = self._over(case)
-            for number, attempt in list(case.attempts.items()):
+        for retry in self._with_failures:
+            was_over = self._is_over(retry)
+            for number, attempt in list(retry.attempts.items()):
                 if attempt.failure and not attempt.failure.refused:
-                    del case.attempts[number]
-            if was_over and not self._over(case):
+                    del retry.attempts[number]
+            if was_over and not self._is_over(retry):
                 self.finished -= 1
-                self.solved -= bool(case.accepted())
-                self._fresh.add(case.key.id, case)
-        self._failed.clear()
+                self.solved -= bool(retry.accepted_attempts())
+                self._queues.reopen(retry)
+        self._with_failures.clear()
 
-    def _length(self, verifies: bool = False) -> float:
-        """Tokens that a completion is expected to have, of a first request or of one that verifies."""
-        count = self._completions[verifies]
-        return self._length_sum[verifies] / count if count else self._max_tokens
+    def _is_over(self, retry: Retry) -> bool:
+        return retry.is_over(self._attempts, self._keep)
 
-    def _over(self, case: Case) -> bool:
-        return case.over(self._attempts, self._keep)
+    def _finish(self, retry: Retry) -> list[AttemptRequest]:
+        """A question is over: return its requests in flight, which are not needed any more."""
+        needed = retry.accepted_attempts()[: self._keep]
+        self.solved += bool(needed)
+        self.finished += 1
+        for verification in self._queues.remove_verifications(retry):
+            self._end(verification)
+        # one after the other, the attempts after the last one needed would not have been made
+        if len(needed) == self._keep:
+            last = needed[-1]
+            self._hedging.waste(sum(attempt.tokens for number, attempt in retry.attempts.items() if number > last))
+            unverified = [reading.completion for number, reading in retry.unverified.items() if number > last]
+            self._hedging.waste(sum(completion.completion_tokens for completion in unverified))
+        self._queues.finish(retry)
+        return list(retry.in_flight.values())
 
-    def _take_begun(self) -> Case | None:
-        return heapq.heappop(self._begun)[-1] if self._begun else None
-
-    def _go_on(self, case: Case) -> None:
-        if not case.in_flight:
-            heapq.heappush(self._begun, (len(case.attempts), next(self._order), case))
-
-    def _side_by_side(self) -> Trial | None:
-        """A further attempt at a question that has one under way, if the expected waste is within its share."""
-        room = self._hedging * self.tokens - self._wasted - self._staked
-        # the cheapest first, since this is asked for with every completion
-        if room < self._length() * min((right / of for right, of in self._chances.values()), default=0.5):
+    def _send_beside_others(self) -> AttemptRequest | None:
+        """A further attempt at a question with others in flight, if its expected waste is allowed."""
+        spent, length = self._budget.spent, self._budget.expected(verifies=False)
+        if not self._hedging.allows_any(spent, length):
             return None
-        possible = [case for case in self._open if case.in_flight and case.next_number(self._attempts)]
+        possible = [each for each in self._queues.begun() if each.in_flight and each.next_attempt(self._attempts)]
         if not possible:
             return None
-        case = min(possible, key=lambda case: (len(case.in_flight), -len(case.attempts)))
-        right, of = self._chances[len(case.attempts)]
-        stake = self._length() * (1 - (1 - right / of) ** len(case.in_flight))
-        return self._send(case, stake) if stake <= room else None
+        retry = min(possible, key=lambda each: (len(each.in_flight), -len(each.attempts)))
+        stake = self._hedging.stake(retry, length)
+        return self._send(retry, stake) if self._hedging.allows(stake, spent) else None
 
-    def _send(self, case: Case, stake: float = 0.0) -> Trial:
-        number = case.next_number(self._attempts)
-        assert number is not None, "a case that is over was asked again"
-        first = case.halfway.get(number)
-        request = (
-            self._method.request(case, number) if first is None else self._method.verification(case, number, first)
-        )
-        assert request is not None, "what needs no verifying waited for it"
-        job = self._begin(Trial(request, case, verifies=first is not None, stake=stake))
-        self._in_flight[job.verifies] += 1
-        self._asked += 1
-        return job
+    def _send(self, retry: Retry, stake: float = 0.0) -> AttemptRequest:
+        number = retry.next_attempt(self._attempts)
+        assert number is not None, "a question that is over was asked again"
+        reading = retry.candidates.get(number)
+        if reading is None:
+            request = self._method.request(retry, number)
+        else:
+            verification = self._method.verification(retry, number, reading)
+            assert verification is not None, "an attempt without a verification waited for one"
+            request = verification
+        pending = AttemptRequest(request, retry, verifies=reading is not None, stake=stake)
+        self._begin(pending)
+        self._budget.send(verifies=pending.verifies)
+        self._sent += 1
+        return pending
 
-    def _land(self, job: Trial) -> None:
-        self._in_flight[job.verifies] -= 1
-        self._end(job)
+    def _begin(self, pending: AttemptRequest) -> None:
+        pending.retry.in_flight[pending.request.attempt] = pending
+        self._queues.begin(pending.retry)
+        self._hedging.begin(pending.stake)
 
-    def _begin(self, job: Trial) -> Trial:
-        job.case.in_flight[job.request.attempt] = job
-        self._open[job.case] = None
-        self._staked += job.stake
-        return job
+    def _end(self, pending: AttemptRequest) -> None:
+        del pending.retry.in_flight[pending.request.attempt]
+        self._hedging.end(pending.stake)
 
-    def _end(self, job: Trial) -> None:
-        del job.case.in_flight[job.request.attempt]
-        self._staked -= job.stake
+    def _land(self, pending: AttemptRequest) -> None:
+        """A request that was sent has ended."""
+        self._budget.end(verifies=pending.verifies)
+        self._end(pending)

@@ -41,11 +41,13 @@ class Scheduler(Protocol[PendingT]):
 
     Attributes:
         finished: questions that need no further request, those of earlier runs included.
-        tokens: of all completions so far.
     """
 
     finished: int
-    tokens: float
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of all completions so far."""
 
     def remark(self) -> str:
         """More about the progress, in a few words."""
