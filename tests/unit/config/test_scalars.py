@@ -8,21 +8,21 @@ import yaml
 from snakemake.utils import update_config
 
 from errata.config.configuration import Configuration
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.core.errors import Faults
 
 MINIMAL = "{dataset: {train: a, test: b}, models: {m: {source: org/model}}, "
 
 
 def read(text: str) -> Configuration:
-    return validated(yaml.safe_load(MINIMAL + text + "}"))
+    return validate(yaml.safe_load(MINIMAL + text + "}"))
 
 
 def laid_over(config: dict[str, Any], overrides: dict[str, Any]) -> Configuration:
     """A configuration with what came by `--config`, as Snakemake merges it."""
     merged = deepcopy(config)
     update_config(merged, deepcopy(overrides))
-    return validated(merged, overrides=overrides)
+    return validate(merged, overrides=overrides)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_overlay_lifts_the_limit_on_problems(overlay: dict[str, Any]) -> None
     config = yaml.safe_load(MINIMAL + "}")
     config["dataset"]["take"] = {"train": 20}
     update_config(config, {"dataset": overlay})
-    assert validated(config).to_record()["dataset"]["take"] == {}
+    assert validate(config).to_record()["dataset"]["take"] == {}
 
 
 def test_the_command_line_lifts_it_too() -> None:

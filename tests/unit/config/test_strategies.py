@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errata.config.strategies import Strategies
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.config.variants import Variant
 
 
@@ -19,7 +19,7 @@ def of(strategies: Any, ablation: Any = (), **sections: Any) -> Strategies:
         "ablation": dict(ablation) if isinstance(ablation, dict) else list(ablation),
         **sections,
     }
-    return Strategies.of(validated(config))
+    return Strategies.of(validate(config))
 
 
 def test_completions_that_are_made_alike_are_made_once() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config
 
 from errata.config.configuration import Configuration, Section, Take
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.core.errors import Faults
 from helpers import REPOSITORY
 
@@ -44,7 +44,7 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 def faults_of(config: dict[str, Any]) -> list[str]:
     with pytest.raises(Faults) as error:
-        validated(config, "my.yaml")
+        validate(config, "my.yaml")
     assert str(error.value).startswith("my.yaml: ")
     assert "config/README.md" in str(error.value)
     return error.value.faults
@@ -52,8 +52,8 @@ def faults_of(config: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.name)
 def test_every_committed_configuration_is_valid_alone_and_with_the_contests_data(path: Path) -> None:
-    alone = validated(read(path), path.name).to_record()
-    overlay = validated(read(path, REPOSITORY / "config" / "llm_reason.yaml"), path.name).to_record()
+    alone = validate(read(path), path.name).to_record()
+    overlay = validate(read(path, REPOSITORY / "config" / "llm_reason.yaml"), path.name).to_record()
     assert overlay["dataset"]["language"] == "zh"
     assert overlay["dataset"]["corrections"] is None
     assert {**overlay, "dataset": None} == {**alone, "dataset": None}
@@ -64,7 +64,7 @@ def test_the_laptop_default_and_the_original_recipe_are_there() -> None:
 
 
 def test_the_original_recipe_carries_its_settings() -> None:
-    config = validated(read(REPOSITORY / "config" / "llama3.1-70b.yaml")).to_record()
+    config = validate(read(REPOSITORY / "config" / "llama3.1-70b.yaml")).to_record()
     train, (model,) = config["train"], config["models"].values()
     expected = {
         "quantization_bit": 4,
@@ -117,7 +117,7 @@ def unset(section: Section) -> set[str]:
 
 
 def test_only_data_and_models_are_required_and_defaults_fill_the_rest() -> None:
-    complete = validated(MINIMAL)
+    complete = validate(MINIMAL)
     # which splits are cut is the user's choice
     assert unset(complete) == {"train", "test"} == set(Take.model_fields)
     assert not unset(complete.models["m"])
@@ -128,12 +128,12 @@ def test_only_data_and_models_are_required_and_defaults_fill_the_rest() -> None:
 
 
 def test_defaults_are_valid_and_of_their_own() -> None:
-    first, second = validated(MINIMAL).to_record(), validated(MINIMAL).to_record()
+    first, second = validate(MINIMAL).to_record(), validate(MINIMAL).to_record()
     first["generate"]["attempts"] = 99
     first["models"]["m"]["serve"]["x"] = 1
     assert second["generate"]["attempts"] == 6
     assert second["models"]["m"]["serve"] == {}
-    assert validated(second).to_record() == second, "a completed configuration is complete"
+    assert validate(second).to_record() == second, "a completed configuration is complete"
     assert MINIMAL == {"dataset": {"train": "a", "test": "b"}, "models": {"m": {"source": "org/model"}}}
 
 
@@ -146,7 +146,7 @@ def test_the_record_has_the_users_keys_in_their_order_before_the_defaults() -> N
         "strategies": {"mine": {"replay": 1, "method": "self"}, "dpo": {}},
         "ablation": {"dpo": {"rounds": 2}},
     }
-    record = validated(config).to_record()
+    record = validate(config).to_record()
     assert list(record)[:6] == ["models", "dataset", "generate", "strategies", "ablation", "prompts"]
     assert list(record["models"]["m"])[:4] == ["template", "source", "revision", "sha256"]
     assert list(record["dataset"]) == ["test", "train", "take", "corrections", "language", "prompt", "folds"]
@@ -157,12 +157,12 @@ def test_the_record_has_the_users_keys_in_their_order_before_the_defaults() -> N
     assert record["strategies"]["dpo"]["method"] == "dpo"
     assert json.dumps([record["generate"]["temperature"], record["generate"]["hedging"]]) == "[0, 0.1]"
     # without them the two sections of strategies come before the other defaults
-    assert list(validated(MINIMAL).to_record())[:5] == ["dataset", "models", "strategies", "ablation", "prompts"]
+    assert list(validate(MINIMAL).to_record())[:5] == ["dataset", "models", "strategies", "ablation", "prompts"]
 
 
 def test_number_keys_of_yaml_become_names() -> None:
     config = changed(memory_budget_gib={3: 32, 4: 40}, models__m__serve_quantized={3: {"dtype": "bfloat16"}})
-    complete = validated(config).to_record()
+    complete = validate(config).to_record()
     assert complete["memory_budget_gib"] == {"3": 32, "4": 40}
     assert complete["models"]["m"]["serve_quantized"] == {"3": {"dtype": "bfloat16"}}
 
@@ -170,7 +170,7 @@ def test_number_keys_of_yaml_become_names() -> None:
 def test_an_exponent_without_a_point_is_a_number_nevertheless() -> None:
     read_from_file = yaml.safe_load("{learning_rate: 1e-4, num_train_epochs: 3e0, lora_target: all, lora_dropout: '1'}")
     assert read_from_file["learning_rate"] == "1e-4", "YAML 1.1"
-    complete = validated(
+    complete = validate(
         changed(train=read_from_file, generate={"temperature": "1e-1"}, models__m__revision="12e4567")
     ).to_record()
     assert complete["train"] == {
@@ -195,7 +195,7 @@ def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> 
         "train": {"learning_rate": "5.0e-5"},
     }
     update_config(config, overrides)
-    complete = validated(config, overrides=overrides).to_record()
+    complete = validate(config, overrides=overrides).to_record()
     assert complete["memory_budget_gib"] == {"3": 0.5, "4": 40}
     generate = complete["generate"]
     assert (generate["attempts"], generate["temperature"], generate["seed"]) == (8, 0.1, 7)
@@ -296,21 +296,21 @@ def test_a_fault_names_the_key_and_what_it_may_be(config: dict[str, Any], fault:
 
 
 def test_a_strategy_may_start_from_a_later_round_of_one_before() -> None:
-    config = validated(
+    config = validate(
         changed(strategies=["self"], ablation={"self": {"rounds": 2}, "dpo": {"start_from": "self-round2"}})
     )
     assert config.ablation["dpo"].start_from == "self-round2"
 
 
 def test_a_list_of_methods_is_short_for_strategies_without_options() -> None:
-    listed = validated(changed(strategies=["self", "dpo"]))
-    assert listed == validated(changed(strategies={"self": None, "dpo": {}}))
+    listed = validate(changed(strategies=["self", "dpo"]))
+    assert listed == validate(changed(strategies={"self": None, "dpo": {}}))
     assert listed.strategies["dpo"].method == "dpo"
 
 
 def test_an_ablation_takes_the_options_of_a_strategy_that_it_names_too() -> None:
     config = changed(strategies__self={"replay": 0.5}, ablation={"self": {"rounds": 3}, "dpo": None})
-    complete = validated(config).to_record()
+    complete = validate(config).to_record()
     assert complete["ablation"]["self"] == {**complete["strategies"]["self"], "rounds": 3}
     assert list(complete["ablation"]) == ["self", "dpo"]
 
@@ -377,7 +377,7 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(list(Configuration.model_fields)), JSON, max_size=5))
 def test_nothing_but_faults_comes_of_nonsense(config: dict[str, Any]) -> None:
     try:
-        complete = validated(config)
+        complete = validate(config)
     except Faults:
         # told, not a traceback; a configuration that lacks what is required can only end here
         return

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.plan import plan as plan_module
 from errata.plan.plan import Plan
 
@@ -15,7 +15,7 @@ def plan(teacher: str | None = None, source: str = "org/m", **baselines: dict[st
     strategies = {"self": {}, "distill": {"teacher": teacher}}
     models = {"m": {"source": source}, "asked": ENDPOINT}
     dataset = {"train": "a", "test": "b"}
-    return Plan(validated({"dataset": dataset, "models": models, "baselines": baselines, "strategies": strategies}))
+    return Plan(validate({"dataset": dataset, "models": models, "baselines": baselines, "strategies": strategies}))
 
 
 @pytest.mark.parametrize(

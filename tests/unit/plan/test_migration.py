@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.plan import layout
 from errata.plan.configuration_file import write_configuration
 from errata.plan.migration import migrate
@@ -26,7 +26,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def old(**changed: Any) -> dict[str, Any]:
-    text = json.dumps(validated(CONFIG).to_record())
+    text = json.dumps(validate(CONFIG).to_record())
     return {
         **{"rule": "report", "params": [PYTHON, repr(text)], "input": ["a"], "code": "{params.python} ..."},
         **{"endtime": 1.5, "record_format_version": 6, **changed},
@@ -38,8 +38,8 @@ def test_the_configuration_of_an_old_record_becomes_the_path_of_its_file(record:
     migrate(Path(".snakemake"))
     migrated = json.loads(record.read_text())
     # the same configuration is no reason to make it again, another one is
-    assert migrated["params"] == sorted([PYTHON, repr(write_configuration(validated(CONFIG)))])
-    assert repr(write_configuration(validated({**CONFIG, "generate": {"seed": 2}}))) not in migrated["params"]
+    assert migrated["params"] == sorted([PYTHON, repr(write_configuration(validate(CONFIG)))])
+    assert repr(write_configuration(validate({**CONFIG, "generate": {"seed": 2}}))) not in migrated["params"]
     assert migrated == old(params=migrated["params"], input=None, code=None)
 
 

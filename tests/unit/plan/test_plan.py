@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.core.errors import UserError
 from errata.plan import layout
 from errata.plan.flags import flags, server_flags, unless
@@ -40,7 +40,7 @@ def plan(*, model: dict[str, Any] | None = None, **sections: Any) -> Plan:
         "models": {"m": {"source": "x", **(model or {})}},
         **{"baselines": {"teacher": {"engine": "endpoint", "base_url": "http://127.0.0.1:9/v1"}}, **sections},
     }
-    return Plan(validated(config))
+    return Plan(validate(config))
 
 
 @pytest.mark.parametrize(

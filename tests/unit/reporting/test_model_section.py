@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from errata.config.strategies import Strategies
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.reporting.model_section import collect_section, find_source
 from made_up_run import write_lines
 
 
 def test_retries_of_a_further_round_are_shown_with_the_answers_of_the_round_before(tmp_path: Path) -> None:
-    configuration = validated(
+    configuration = validate(
         {
             "dataset": {"train": "a", "test": "b"},
             "models": {"m": {"source": "x"}},

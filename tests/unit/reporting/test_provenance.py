@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.core.wording import duration
 from errata.reporting import provenance
 
@@ -23,7 +23,7 @@ def test_locks_revision_and_durations(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["api_key", "apikey", "hf_token", "SECRET", "db_password"])
 def test_secrets_are_not_shown_anywhere_in_the_configuration(key: str) -> None:
     serve = {key: "hunter2", "nested": [{key: "hunter2"}], "url": "https://me:pw@host/v1", "max_tokens": 5}
-    configuration = validated(
+    configuration = validate(
         {
             "dataset": {"train": "a", "test": "b"},
             "models": {"m": {"source": "x", "serve": serve}},

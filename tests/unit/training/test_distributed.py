@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.core.errors import Faults, UserError
 from errata.core.slurm_job import MARK
 from errata.training import distributed
@@ -145,9 +145,9 @@ def test_contradictions_are_refused(section: dict[str, Any], train: dict[str, An
         "models": {"m": {"source": "org/model", "engine": "vllm"}},
         "hardware": "cuda",
     }
-    validated({**config, "distributed": {"strategy": "zero3"}, "train": {"quantization_bit": 4}})
+    validate({**config, "distributed": {"strategy": "zero3"}, "train": {"quantization_bit": 4}})
     with pytest.raises(Faults) as refused:
-        validated({**config, "distributed": section, "train": train})
+        validate({**config, "distributed": section, "train": train})
     assert len(refused.value.faults) == 1
     assert fault in refused.value.faults[0]
 
@@ -155,7 +155,7 @@ def test_contradictions_are_refused(section: dict[str, Any], train: dict[str, An
 def test_sharding_needs_gpus() -> None:
     config = {"dataset": {"train": "a", "test": "b"}, "models": {"m": {"source": "org/model"}}}
     with pytest.raises(Faults, match=r"distributed\.strategy: zero2 needs GPUs; with hardware cpu use ddp"):
-        validated({**config, "distributed": {"strategy": "zero2"}})
+        validate({**config, "distributed": {"strategy": "zero2"}})
 
 
 def test_the_first_worker_to_fail_gives_the_reason(tmp_path: Path) -> None:

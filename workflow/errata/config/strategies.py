@@ -107,29 +107,17 @@ class Strategies(Mapping[str, Strategy]):
         self._all = {**rounds, **{strategy.name: strategy for strategy in leaving_out}}
 
     @classmethod
-    def of(cls, configuration: Configuration | Mapping[str, Any]) -> Self:
-        """The strategies of a configuration, or of its record.
-
-        Raises:
-            KeyError: a record is not complete.
-        """
-        if isinstance(configuration, Configuration):
-            full, more = configuration.strategies, configuration.ablation
-            keep, folds = configuration.generate.keep, configuration.dataset.folds
-        else:
-            full, more = (
-                {name: StrategyOptions.model_validate(each) for name, each in configuration[section].items()}
-                for section in ("strategies", "ablation")
-            )
-            keep, folds = configuration["generate"]["keep"], configuration["dataset"]["folds"]
+    def of(cls, configuration: Configuration) -> Self:
+        """The strategies of a configuration."""
+        full, more = configuration.strategies, configuration.ablation
         # those of the whole pipeline first
         options = {**full, **{name: each for name, each in more.items() if name not in full}}
         strategies = {}
         for name, each in options.items():
             rounds = max(section[name].rounds for section in (full, more) if name in section)
-            strategies[name] = Strategy.of(name, each, rounds, keep)
+            strategies[name] = Strategy.of(name, each, rounds, configuration.generate.keep)
         rounds_in_full = {name: each.rounds for name, each in full.items()}
-        return cls(strategies, rounds_in_full, folds or 0)
+        return cls(strategies, rounds_in_full, configuration.dataset.folds or 0)
 
     def distinct_retries(self, names: Iterable[str]) -> list[str]:
         """The retries that several strategies cost together, each under the name of its file.

@@ -31,7 +31,7 @@ def read_configuration(
         overrides: what came by `--config`.
 
     Raises:
-        Faults: as `validated`; a key is in a file twice; a file that the configuration names does not exist.
+        Faults: as `validate`; a key is in a file twice; a file that the configuration names does not exist.
     """
     faults = repeated_keys(files)
     name = ", ".join(map(str, files)) or "configuration"
@@ -43,7 +43,7 @@ def read_configuration(
     return configuration
 
 
-def validated(
+def validate(
     config: Mapping[str, Any], name: str = "configuration", overrides: Mapping[str, Any] | None = None
 ) -> Configuration:
     """A checked and completed configuration; YAML's number keys (`3: 32`) become texts, as in JSON.

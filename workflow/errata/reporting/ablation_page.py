@@ -136,10 +136,10 @@ def _to_cells(result: Result) -> list[str]:
 def describe_strategy(strategy: Strategy) -> str:
     """A strategy's method and options in a few words."""
     words = [strategy.method]
-    if strategy.method == "distill":
+    if "teacher" in strategy.spec.options:
         words.append(f"teacher {strategy.teacher or 'is the model itself'}")
         words += ["all questions"] if strategy.questions == "all" else []
-    words += [f"up to {strategy.keep} a question"] if strategy.keep > 1 and strategy.method != "dpo" else []
+    words += [f"up to {strategy.keep} a question"] if strategy.keep > 1 and strategy.stage != "dpo" else []
     words += [f"up to {strategy.pairs} pairs a question"] if strategy.pairs > 1 else []
     words += [f"plus {100 * strategy.replay:g} % of the first-right questions"] if strategy.replay else []
     if strategy.round > 1:

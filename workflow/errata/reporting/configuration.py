@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from errata.config.configuration import Configuration
-from errata.config.validation import validated
+from errata.config.validation import validate
 from errata.core.errors import UserError
 
 
@@ -25,4 +25,4 @@ def read_configuration(path: Path) -> Configuration:
         raise UserError(f"--config {path}: cannot read ({error}). Give a YAML or JSON file.") from error
     if not isinstance(config, dict):
         raise UserError(f"--config {path}: not a mapping of keys. Give a YAML or JSON file.")
-    return validated(config, str(path))
+    return validate(config, str(path))
