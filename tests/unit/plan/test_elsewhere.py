@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_workflow import LAPTOP, LOCAL, Dry, clone, snakemake
+from dry_runs import LAPTOP, LOCAL, Dry, clone, snakemake
 
 # Blanks, quotes, and braces, which Snakemake takes for wildcards.
 NAME = 'it\'s a "project" {here}'
