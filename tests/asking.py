@@ -41,7 +41,7 @@ class Done(NamedTuple):
     message: str
 
 
-class Asking:
+class StepRunner:
     """Runs the steps against an endpoint, always with the same files."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

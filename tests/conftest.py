@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from asking import Asking
+from asking import StepRunner
 from engines import engine  # noqa: F401 - a fixture
 from helpers import copy_project, errata, snakemake
 from servers import ScriptedServer
@@ -51,8 +51,8 @@ def scripted(tmp_path: Path) -> Iterator[Callable[..., ScriptedServer]]:
 
 
 @pytest.fixture
-def asking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Asking:
-    return Asking(tmp_path, capsys)
+def steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> StepRunner:
+    return StepRunner(tmp_path, capsys)
 
 
 @pytest.fixture(scope="session")

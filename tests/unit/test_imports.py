@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asking import Asking
+from asking import StepRunner
 from errata.__main__ import STEPS
 from helpers import indexed, problem, write_jsonl
 
@@ -57,14 +57,14 @@ for step in STEPS:
     ],
 )
 def test_a_step_that_asks_names_the_environment_it_needs(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch, engine: str, made: str | None, environment: str
+    steps: StepRunner, monkeypatch: pytest.MonkeyPatch, engine: str, made: str | None, environment: str
 ) -> None:
-    monkeypatch.chdir(asking.folder)
+    monkeypatch.chdir(steps.folder)
     if made:
         Path(made).mkdir(parents=True)
-    write_jsonl(asking.data, indexed(problem("p", "A")))
-    (asking.folder / "model.gguf").write_bytes(b"weights")
-    flags = asking.command("answer", "http://127.0.0.1:9/v1", engine=engine, weights=asking.folder / "model.gguf")
+    write_jsonl(steps.data, indexed(problem("p", "A")))
+    (steps.folder / "model.gguf").write_bytes(b"weights")
+    flags = steps.command("answer", "http://127.0.0.1:9/v1", engine=engine, weights=steps.folder / "model.gguf")
     done = python(MAIN, *flags)
     assert done.returncode == 1
     assert f"step answer needs the packages of {environment}" in done.stderr

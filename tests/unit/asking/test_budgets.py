@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asking import Asking, Done, answer_row
+from asking import Done, StepRunner, answer_row
 from helpers import indexed, problem, read_jsonl, write_jsonl
 from servers import ScriptedServer, Start
 
@@ -17,10 +17,10 @@ WRONG = [
 ]
 
 
-def first_wrong(asking: Asking, count: int) -> None:
+def first_wrong(steps: StepRunner, count: int) -> None:
     ids = [f"p{number}" for number in range(count)]
-    write_jsonl(asking.data, indexed(*(problem(id, "A") for id in ids)))
-    write_jsonl(asking.answers, [answer_row(id, "B") for id in ids])
+    write_jsonl(steps.data, indexed(*(problem(id, "A") for id in ids)))
+    write_jsonl(steps.answers, [answer_row(id, "B") for id in ids])
 
 
 def rounds(server: ScriptedServer) -> list[int]:
@@ -41,33 +41,35 @@ def texts(done: Done) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("hedging", [0, 0.3])
-def test_a_token_budget_is_honoured_and_a_raised_one_goes_on(asking: Asking, scripted: Start, hedging: float) -> None:
-    first_wrong(asking, 12)
+def test_a_token_budget_is_honoured_and_a_raised_one_goes_on(
+    steps: StepRunner, scripted: Start, hedging: float
+) -> None:
+    first_wrong(steps, 12)
     server = scripted(rules=[{"match": "[p", "replies": WRONG * 100}])
     flags = {"concurrency": 4, "attempts": 6, "max_tokens": 30, "hedging": hedging}
-    small = asking.retry(server.base_url, token_budget=400, **flags)
+    small = steps.retry(server.base_url, token_budget=400, **flags)
     # so much is spent that there was no room for one more of the longest beside those under way
     assert 400 - (4 + 1) * 30 <= small.summary["completion_tokens"] <= 400 + 4 * 30
     assert all(len(row["attempts"]) >= 1 for row in small.rows)
     order = rounds(server)
     assert order.index(2) >= 12, "every question has its first attempt before any has its second"
     before = len(server.seen())
-    again = asking.retry(server.base_url, token_budget=400, **flags)
+    again = steps.retry(server.base_url, token_budget=400, **flags)
     assert again.rows == small.rows
     assert len(server.seen()) == before
-    more = asking.retry(server.base_url, token_budget=800, **flags)
+    more = steps.retry(server.base_url, token_budget=800, **flags)
     assert 800 - (4 + 1) * 30 <= more.summary["completion_tokens"] <= 800 + 4 * 30
     assert more.summary["reused"] == small.summary["attempts"]
     for id, attempts in texts(small).items():
         assert texts(more)[id][: len(attempts)] == attempts
     # and without one everything is asked
-    assert asking.retry(server.base_url, **flags).summary["attempts"] == 12 * 6
+    assert steps.retry(server.base_url, **flags).summary["attempts"] == 12 * 6
 
 
-def test_a_budget_that_is_spent_at_once_skips_the_rest_and_asks_no_server(asking: Asking, scripted: Start) -> None:
-    first_wrong(asking, 12)
+def test_a_budget_that_is_spent_at_once_skips_the_rest_and_asks_no_server(steps: StepRunner, scripted: Start) -> None:
+    first_wrong(steps, 12)
     server = scripted(rules=[{"match": "[p", "replies": WRONG}])
-    done = asking.retry(server.base_url, concurrency=2, max_tokens=30, token_budget=100)
+    done = steps.retry(server.base_url, concurrency=2, max_tokens=30, token_budget=100)
     outcomes = [row["outcome"] for row in done.rows]
     asked = len(server.seen())
     assert 3 <= asked <= 6
@@ -76,19 +78,19 @@ def test_a_budget_that_is_spent_at_once_skips_the_rest_and_asks_no_server(asking
     assert (done.summary["skipped"], done.summary["solved"]) == (12 - asked, 0)
     assert done.summary["tokens_per_solved"] is None
     server.stop()
-    nothing = asking.retry(server.base_url, max_tokens=64, token_budget=10)
+    nothing = steps.retry(server.base_url, max_tokens=64, token_budget=10)
     assert nothing.summary["skipped"] == 12
 
 
-def test_a_time_budget_ends_the_asking_and_cancels_what_is_under_way(asking: Asking, scripted: Start) -> None:
-    first_wrong(asking, 10)
+def test_a_time_budget_ends_the_asking_and_cancels_what_is_under_way(steps: StepRunner, scripted: Start) -> None:
+    first_wrong(steps, 10)
     reply = {"content": "The answer is B", "delay": 0.1}
     server = scripted(
         rules=[{"match": "[p9]", "replies": [{**reply, "delay": 30}]}, {"match": "[p", "replies": [reply]}]
     )
     start = time.monotonic()
     # the slow one must not be retried for being slow
-    done = asking.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.02)
+    done = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.02)
     assert 1.2 <= time.monotonic() - start < 4
     assert done.status == 0
     order = rounds(server)
@@ -99,30 +101,30 @@ def test_a_time_budget_ends_the_asking_and_cancels_what_is_under_way(asking: Ask
     assert done.summary["requests"] - done.summary["attempts"] <= 5
     assert 0.8 <= done.summary["wall_seconds"] <= 1.5
     assert "[p9]" in {closed["prompt"] for closed in server.closed()}
-    assert len(read_jsonl(asking.journal)) == done.summary["attempts"]
+    assert len(read_jsonl(steps.journal)) == done.summary["attempts"]
     # the time is that of all runs together
     start, before = time.monotonic(), len(server.seen())
-    again = asking.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.02)
+    again = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.02)
     assert time.monotonic() - start < 1
     assert again.summary["attempts"] - done.summary["attempts"] <= 5
     assert len(server.seen()) - before <= 10
-    more = asking.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.05)
+    more = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.05)
     assert more.summary["attempts"] > again.summary["attempts"]
 
 
 @pytest.mark.parametrize("hedging", [0, 0.1])
 def test_figures_of_a_run_that_goes_on_cover_what_was_there_before(
-    asking: Asking, scripted: Start, hedging: float
+    steps: StepRunner, scripted: Start, hedging: float
 ) -> None:
-    first_wrong(asking, 6)
+    first_wrong(steps, 6)
     cached = {"prompt_tokens": 50, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 40}}
     bad = {"content": "The answer is B", "delay": 0.1, "usage": cached}
     server = scripted(rules=[{"match": "[p", "replies": [*[bad] * 17, {**bad, "content": "The answer is A"}]}])
     flags = {"concurrency": 6, "hedging": hedging}
-    two = asking.retry(server.base_url, attempts=2, **flags).summary
+    two = steps.retry(server.base_url, attempts=2, **flags).summary
     assert two["wall_seconds"] >= 0.2
     assert (two["completion_tokens"], two["prompt_tokens"], two["cached_tokens"]) == (12 * 7, 12 * 50, 12 * 40)
-    five = asking.retry(server.base_url, attempts=5, **flags).summary
+    five = steps.retry(server.base_url, attempts=5, **flags).summary
     assert five["reused"] == 12
     attempts = five["attempts"]
     assert attempts >= 18
@@ -130,7 +132,7 @@ def test_figures_of_a_run_that_goes_on_cover_what_was_there_before(
     assert five["wall_seconds"] >= two["wall_seconds"] + 0.1
     assert five["tokens_per_solved"] == pytest.approx(attempts * 7 / five["solved"], abs=0.1)
     server.stop()
-    nothing = asking.retry(server.base_url, attempts=5, **flags).summary
+    nothing = steps.retry(server.base_url, attempts=5, **flags).summary
     assert (nothing["requests"], nothing["saturated"], nothing["reused"]) == (0, None, attempts)
     for name in ("wall_seconds", "completion_tokens", "prompt_tokens", "cached_tokens", "tokens_per_solved", "solved"):
         assert nothing[name] == five[name], name

@@ -31,25 +31,24 @@ TEXTS = [
 class Courses:
     """Runs of step retry that may be killed at any moment, with a server made up and completions that are kept."""
 
-    def __init__(self, chance: random.Random, cases: int, attempts: int, keep: int, hedging: float) -> None:
-        self._chance, self._cases = chance, cases
+    def __init__(self, chance: random.Random, questions: int, attempts: int, keep: int, hedging: float) -> None:
+        self._chance, self._questions = chance, questions
         self.attempts, self.keep, self._hedging = attempts, keep, hedging
         self.method = Method("reflect", lambda *_: GREEDY, Template("No: {answer}"), Template(CONCLUDE))
         self.journal: dict[Request, Completion] = {}
-        self.most_under_way = 0
 
     def get(self, request: Request) -> Completion | None:
         return self.journal.get(request)
 
-    def cases(self) -> list[Retry]:
-        cases = [Retry(Key(f"p{n % 3}", n), QUESTION, "No: A", "B", ("?", "B")) for n in range(self._cases)]
-        restore_attempts(cases, self.get, self.method, self.attempts)
-        return cases
+    def load(self) -> list[Retry]:
+        retries = [Retry(Key(f"p{n % 3}", n), QUESTION, "No: A", "B", ("?", "B")) for n in range(self._questions)]
+        restore_attempts(retries, self.get, self.method, self.attempts)
+        return retries
 
     def run(self, concurrency: int, *, steps: int, failures: float, budget: int | None = None) -> list[Retry]:
-        cases = self.cases()
-        going = [case for case in cases if not case.is_over(self.attempts, self.keep)]
-        work = UntilRight(
+        retries = self.load()
+        going = [retry for retry in retries if not retry.is_over(self.attempts, self.keep)]
+        scheduler = UntilRight(
             going,
             self.method,
             attempts=self.attempts,
@@ -57,42 +56,40 @@ class Courses:
             hedging=self._hedging,
             max_tokens=GREEDY.max_tokens,
             budget=budget,
-            spent=sum(case.tokens for case in cases),
-            finished=len(cases) - len(going),
+            spent=sum(retry.tokens for retry in retries),
+            finished=len(retries) - len(going),
         )
-        under_way: list[AttemptRequest] = []
-        halves: list[AttemptRequest] = []
+        in_flight: list[AttemptRequest] = []
         for _ in range(steps):
-            while len(under_way) < concurrency and (job := work.next()) is not None:
-                assert job.request not in self.journal, "it was asked before"
-                assert job.request not in [other.request for other in under_way]
-                assert not job.retry.is_over(self.attempts, self.keep)
-                under_way.append(job)
-            if not under_way:
-                assert budget is not None or all(case.is_over(self.attempts, self.keep) for case in cases)
-                assert work.finished == sum(case.is_over(self.attempts, self.keep) for case in cases)
-                assert work.solved == sum(
-                    bool(case.accepted_attempts()) for case in going if case.is_over(self.attempts, self.keep)
+            while len(in_flight) < concurrency and (pending := scheduler.next()) is not None:
+                assert pending.request not in self.journal, "it was asked before"
+                assert pending.request not in [other.request for other in in_flight]
+                assert not pending.retry.is_over(self.attempts, self.keep)
+                in_flight.append(pending)
+            if not in_flight:
+                assert budget is not None or all(retry.is_over(self.attempts, self.keep) for retry in retries)
+                assert scheduler.finished == sum(retry.is_over(self.attempts, self.keep) for retry in retries)
+                assert scheduler.solved == sum(
+                    bool(retry.accepted_attempts()) for retry in going if retry.is_over(self.attempts, self.keep)
                 )
-                assert not halves or budget is not None
-                return cases
+                return retries
             if self._chance.random() < failures / 3:
-                for job in under_way:
-                    work.drop(job)
-                under_way.clear()
-                work.ask_failures_again()
+                for pending in in_flight:
+                    scheduler.drop(pending)
+                in_flight.clear()
+                scheduler.ask_failures_again()
                 continue
-            job = under_way.pop(self._chance.randrange(len(under_way)))
+            pending = in_flight.pop(self._chance.randrange(len(in_flight)))
             if self._chance.random() < failures:
                 completion = Completion("", "error", 0, 0, 1.0, error="HTTP 500")
             else:
                 tokens = self._chance.randint(1, GREEDY.max_tokens)
                 text = self._chance.choice(TEXTS)
-                completion = self.journal[job.request] = Completion(text, "stop", 9, tokens, float(tokens))
-            for loser in list(work.finish(job, completion)):
-                under_way.remove(loser)
-                work.drop(loser)
-        return cases
+                completion = self.journal[pending.request] = Completion(text, "stop", 9, tokens, float(tokens))
+            for loser in list(scheduler.finish(pending, completion)):
+                in_flight.remove(loser)
+                scheduler.drop(loser)
+        return retries
 
 
 @settings(max_examples=80)
@@ -106,37 +103,37 @@ class Courses:
     st.lists(st.integers(0, 30), max_size=3),
 )
 def test_chains_go_on_over_kills_restarts_and_failures_and_nothing_is_asked_twice(
-    chance: random.Random, cases: int, attempts: int, keep: int, hedging: float, failures: float, kills: list[int]
+    chance: random.Random, questions: int, attempts: int, keep: int, hedging: float, failures: float, kills: list[int]
 ) -> None:
-    courses = Courses(chance, cases, attempts, keep, hedging)
+    courses = Courses(chance, questions, attempts, keep, hedging)
     for steps in kills:
         courses.run(4, steps=steps, failures=failures)
     made = courses.run(4, steps=100_000, failures=failures)
-    known = courses.cases()
-    for case, again in zip(made, known, strict=True):
+    known = courses.load()
+    for retry, again in zip(made, known, strict=True):
         # what is told does not depend on the run that tells it
-        assert {n: each for n, each in case.attempts.items() if each.failure is None} == again.attempts
-        for number, attempt in case.attempts.items():
-            first = courses.get(courses.method.request(case, number))
+        assert {n: each for n, each in retry.attempts.items() if each.failure is None} == again.attempts
+        for number, attempt in retry.attempts.items():
+            first = courses.get(courses.method.request(retry, number))
             if attempt.failure or first is None:
                 continue
-            second = courses.method.verification(case, number, courses.method.read_completion(case.question, first))
+            second = courses.method.verification(retry, number, courses.method.read_completion(retry.question, first))
             assert (second is not None) is (first.text == VERIFIED)
             concluded = courses.get(second) if second else None
             right = concluded is not None and concluded.text.endswith("answer is A")
             assert attempt.accepted is right
     if not failures:
         assert courses.run(4, steps=1, failures=0.0) is not None
-        spent = sum(case.tokens for case in known)
+        spent = sum(retry.tokens for retry in known)
         assert spent == sum(each.completion_tokens for each in courses.journal.values()), "all costs are known again"
 
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32).map(random.Random), st.integers(1, 8), st.sampled_from([0.0, 0.5]), st.integers(0, 3000))
 def test_a_budget_holds_for_both_requests_of_a_chain(
-    chance: random.Random, cases: int, hedging: float, budget: int
+    chance: random.Random, questions: int, hedging: float, budget: int
 ) -> None:
-    courses = Courses(chance, cases, 4, 1, hedging)
+    courses = Courses(chance, questions, 4, 1, hedging)
     courses.run(3, steps=100_000, failures=0.0, budget=budget)
     spent = sum(each.completion_tokens for each in courses.journal.values())
     assert spent <= budget + 3 * GREEDY.max_tokens

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asking import Asking
+from asking import StepRunner
 from errata.__main__ import main
 from errata.config.methods import METHODS
 from errata.data.records import Key
@@ -45,10 +45,10 @@ HELD_OUT = {"scored", "scored-right"}
 class Recipe:
     """One strategy on made-up problems, by the steps themselves."""
 
-    def __init__(self, method: str, asking: Asking) -> None:
-        self.method, self.asking, self.folder = method, asking, asking.folder
+    def __init__(self, method: str, steps: StepRunner) -> None:
+        self.method, self.asking, self.folder = method, steps, steps.folder
         problems = [problem(id, "A", text=f"About {id}.") for id in SAID]
-        write_jsonl(asking.data, indexed(*problems))
+        write_jsonl(steps.data, indexed(*problems))
         # under other ids, and with other white space
         scored = [problem(f"test-{id}", "B", text=f"About\n {id}.") for id in sorted(HELD_OUT)]
         self.test = write_jsonl(self.folder / "test.jsonl", indexed(*scored))
@@ -92,8 +92,8 @@ def _stand_in_template(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=METHODS)
-def recipe(request: pytest.FixtureRequest, asking: Asking) -> Recipe:
-    return Recipe(request.param, asking)
+def recipe(request: pytest.FixtureRequest, steps: StepRunner) -> Recipe:
+    return Recipe(request.param, steps)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asking import Asking, answer_row
+from asking import StepRunner, answer_row
 from errata.asking.methods import Method
 from errata.asking.prompts import Template, read
 from errata.data.records import Problem, Question
@@ -25,10 +25,10 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("errata.inference.client._PAUSE", 0.01)
 
 
-def first_answers(asking: Asking, **letters: str | None) -> None:
+def first_answers(steps: StepRunner, **letters: str | None) -> None:
     """Problems of one question each, whose right answer is A, with the first answers to them; "-" has no label."""
     labels = {id: None if letter == "-" else "A" for id, letter in letters.items()}
-    write_jsonl(asking.data, indexed(*(problem(id, label) for id, label in labels.items())))
+    write_jsonl(steps.data, indexed(*(problem(id, label) for id, label in labels.items())))
     rows = [
         answer_row(
             id,
@@ -39,10 +39,10 @@ def first_answers(asking: Asking, **letters: str | None) -> None:
         )
         for id, letter in letters.items()
     ]
-    write_jsonl(asking.answers, rows)
+    write_jsonl(steps.answers, rows)
 
 
-def flags(asking: Asking, method: str) -> dict[str, Any]:
+def flags(steps: StepRunner, method: str) -> dict[str, Any]:
     """The flags of a method, with short templates of its own."""
     prompts = {
         "distill": "{problem}|{question}|{options}|It is {answer}.",
@@ -50,14 +50,14 @@ def flags(asking: Asking, method: str) -> dict[str, Any]:
         "conclude": CONCLUDE,
     }
     for name, text in prompts.items():
-        (asking.folder / f"{name}.txt").write_text(text)
+        (steps.folder / f"{name}.txt").write_text(text)
     given: dict[str, Any] = {
         "method": method,
-        "prompt": asking.folder / f"{method}.txt",
+        "prompt": steps.folder / f"{method}.txt",
         "hedging": 0,
         "concurrency": 1,
     }
-    return given | ({"conclude": asking.folder / "conclude.txt"} if method == "reflect" else {})
+    return given | ({"conclude": steps.folder / "conclude.txt"} if method == "reflect" else {})
 
 
 def reflect() -> Method:
@@ -85,8 +85,10 @@ def asked_to_conclude(server: ScriptedServer) -> int:
 # --- distill
 
 
-def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(asking: Asking, scripted: Start) -> None:
-    first_answers(asking, slip="B", never="C", wrong="D", right="A")
+def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(
+    steps: StepRunner, scripted: Start
+) -> None:
+    first_answers(steps, slip="B", never="C", wrong="D", right="A")
     told = "As given, the correct answer is A."
     server = scripted(
         rules=[
@@ -95,7 +97,7 @@ def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(as
             rule("of wrong?", "The answer is B"),
         ]
     )
-    done = asking.retry(server.base_url, attempts=2, **flags(asking, "distill"))
+    done = steps.retry(server.base_url, attempts=2, **flags(steps, "distill"))
     rows = {row["id"]: row for row in done.rows}
     assert {id: row["outcome"] for id, row in rows.items()} == {
         "slip": "solved",
@@ -125,7 +127,7 @@ def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(as
     ]
     assert accepted(rows["slip"]) == [False, True]
     assert not any([*accepted(rows["never"]), *accepted(rows["wrong"])])
-    template = read(asking.folder / "distill.txt", "distill").digest
+    template = read(steps.folder / "distill.txt", "distill").digest
     assert {row["template"] for row in done.rows} == {template}
     summary = done.summary
     assert (summary["method"], summary["template"]) == ("distill", template)
@@ -136,20 +138,20 @@ def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(as
     assert message["content"].startswith("The text of slip.|Question 0 of slip?|A. option A\n")
     assert message["content"].endswith("|It is A.")
     before = len(server.seen())
-    assert asking.retry(server.base_url, attempts=2, **flags(asking, "distill")).rows == done.rows
+    assert steps.retry(server.base_url, attempts=2, **flags(steps, "distill")).rows == done.rows
     assert len(server.seen()) == before
 
 
-def test_all_labelled_questions_are_asked_about_where_that_is_wanted(asking: Asking, scripted: Start) -> None:
-    first_answers(asking, right="A", wrong="B", unlabelled="-")
+def test_all_labelled_questions_are_asked_about_where_that_is_wanted(steps: StepRunner, scripted: Start) -> None:
+    first_answers(steps, right="A", wrong="B", unlabelled="-")
     server = scripted(rules=[rule("Question", "Ann is older. The answer is A")])
-    done = asking.retry(server.base_url, about="all", **flags(asking, "distill"))
+    done = steps.retry(server.base_url, about="all", **flags(steps, "distill"))
     assert [(row["id"], row["first"], row["outcome"]) for row in done.rows] == [
         ("right", "A", "solved"),
         ("wrong", "B", "solved"),
     ]
     assert done.summary["questions"] == 2
-    again = asking.retry(server.base_url, about="all", attempts=1)
+    again = steps.retry(server.base_url, about="all", attempts=1)
     assert (again.summary["method"], again.summary["template"]) == ("self", "feedfeedfeed")
     assert [(row["id"], row["template"]) for row in again.rows] == [
         ("right", "feedfeedfeed"),
@@ -161,9 +163,9 @@ def test_all_labelled_questions_are_asked_about_where_that_is_wanted(asking: Ask
 
 
 def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without_the_hint(
-    asking: Asking, scripted: Start
+    steps: StepRunner, scripted: Start
 ) -> None:
-    first_answers(asking, good="B", hollow="C", bare="D", blames="B")
+    first_answers(steps, good="B", hollow="C", bare="D", blames="B")
     server = scripted(
         rules=[
             verified("Ann is older.", "So the answer is A"),
@@ -178,7 +180,7 @@ def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without
             ),
         ]
     )
-    done = asking.retry(server.base_url, attempts=2, top_p=0.9, **flags(asking, "reflect"))
+    done = steps.retry(server.base_url, attempts=2, top_p=0.9, **flags(steps, "reflect"))
     rows = {row["id"]: row for row in done.rows}
     assert {id: row["outcome"] for id, row in rows.items()} == {
         "good": "solved",
@@ -227,9 +229,9 @@ def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without
 
 
 def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_trained_on(
-    asking: Asking, scripted: Start
+    steps: StepRunner, scripted: Start
 ) -> None:
-    first_answers(asking, slip="B", never="B", wrong="B")
+    first_answers(steps, slip="B", never="B", wrong="B")
     mixed = "The reasoning confuses Ann with Bob: it is Ann who is older. The answer is A"
     server = scripted(
         rules=[
@@ -239,7 +241,7 @@ def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_tr
             rule("[wrong]", "It confuses Ann with Bob. The answer is B"),
         ]
     )
-    rows = {row["id"]: row for row in asking.retry(server.base_url, attempts=2, **flags(asking, "reflect")).rows}
+    rows = {row["id"]: row for row in steps.retry(server.base_url, attempts=2, **flags(steps, "reflect")).rows}
     assert {id: (row["outcome"], [each.get("rejected") for each in row["attempts"]]) for id, row in rows.items()} == {
         "slip": ("solved", ["no-solution", None]),
         "never": ("rejected", ["no-solution"] * 2),
@@ -321,36 +323,40 @@ def test_what_verifies_a_reasoning_does_not_name_the_answer(told: str, reasoning
     assert reflect().attempt(QUESTION, reading).rejected == "inconclusive"
 
 
-def test_a_chain_that_was_broken_off_in_its_middle_only_sends_what_is_missing(asking: Asking, scripted: Start) -> None:
-    first_answers(asking, p="B", q="B")
+def test_a_chain_that_was_broken_off_in_its_middle_only_sends_what_is_missing(
+    steps: StepRunner, scripted: Start
+) -> None:
+    first_answers(steps, p="B", q="B")
     reply = "Solution: Ann is older. The answer is A"
     expired = {"status": 401, "error": "the key has expired"}
     server = scripted(
         rules=[verified("Ann is older.", expired, "The answer is A"), rule("[p]", reply), rule("[q]", reply)]
     )
-    assert asking.retry(server.base_url, **flags(asking, "reflect")).status == 1
-    done = asking.retry(server.base_url, **flags(asking, "reflect"))
+    assert steps.retry(server.base_url, **flags(steps, "reflect")).status == 1
+    done = steps.retry(server.base_url, **flags(steps, "reflect"))
     assert [row["outcome"] for row in done.rows] == ["solved", "solved"]
     # p, its verification twice, q and its verification
     assert [asked_to_conclude(server), len(server.seen())] == [3, 5]
     assert done.summary["reused"] == 0
     server.stop()
-    assert asking.retry(server.base_url, **flags(asking, "reflect")).rows == done.rows
+    assert steps.retry(server.base_url, **flags(steps, "reflect")).rows == done.rows
 
 
-def test_a_verification_that_fails_is_no_right_answer_and_is_asked_again_alone(asking: Asking, scripted: Start) -> None:
-    first_answers(asking, p="B")
+def test_a_verification_that_fails_is_no_right_answer_and_is_asked_again_alone(
+    steps: StepRunner, scripted: Start
+) -> None:
+    first_answers(steps, p="B")
     server = scripted(
         rules=[
             verified("Ann is older.", *[{"status": 500}] * 5, "The answer is A"),
             rule("[p]", "Solution: Ann is older. The answer is A"),
         ]
     )
-    given = {"attempts": 1, **flags(asking, "reflect")}
-    failed = asking.retry(server.base_url, **given)
+    given = {"attempts": 1, **flags(steps, "reflect")}
+    failed = steps.retry(server.base_url, **given)
     assert failed.status == 1
     assert "HTTP 500" in failed.message
-    done = asking.retry(server.base_url, **given)
+    done = steps.retry(server.base_url, **given)
     assert [row["outcome"] for row in done.rows] == ["solved"]
     assert [asked_to_conclude(server), len(server.seen())] == [6, 7]
 
@@ -374,9 +380,9 @@ def test_a_verification_that_fails_is_no_right_answer_and_is_asked_again_alone(a
     ],
     ids=["no prompt", "prompt of self", "no conclude", "wrong template", "reflect on what is right"],
 )
-def test_flags_that_do_not_go_together_are_told(asking: Asking, given: dict[str, Any], message: str) -> None:
-    first_answers(asking, p="B")
-    done = asking.retry("http://127.0.0.1:9/v1", **given)
+def test_flags_that_do_not_go_together_are_told(steps: StepRunner, given: dict[str, Any], message: str) -> None:
+    first_answers(steps, p="B")
+    done = steps.retry("http://127.0.0.1:9/v1", **given)
     assert done.status == 1
     assert message in done.message
 

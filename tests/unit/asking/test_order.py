@@ -28,7 +28,7 @@ class Queue(RuleBasedStateMachine):
         self.waiting: list[Item] = [(id, number) for number, id in enumerate(problems)]
         self.items = list(self.waiting)
         self.queue = ByProblem((item[0], item) for item in self.items)
-        self.under_way: list[Item] = []
+        self.in_flight: list[Item] = []
         self.finished: list[Item] = []
 
     @rule()
@@ -38,25 +38,25 @@ class Queue(RuleBasedStateMachine):
             assert not self.waiting, "an item waits and none was given"
             return
         assert item in self.waiting, "it was given before"
-        begun = {id for id, _ in self.under_way}
+        begun = {id for id, _ in self.in_flight}
         if item[0] in begun:
             assert {id for id, _ in self.waiting} <= begun, "another problem could have been begun instead"
         self.waiting.remove(item)
-        self.under_way.append(item)
+        self.in_flight.append(item)
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        item = data.draw(st.sampled_from(self.under_way))
-        self.under_way.remove(item)
+        item = data.draw(st.sampled_from(self.in_flight))
+        self.in_flight.remove(item)
         self.queue.release(item[0])
         self.finished.append(item)
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def put_back(self, data: st.DataObject) -> None:
-        item = data.draw(st.sampled_from(self.under_way))
-        self.under_way.remove(item)
+        item = data.draw(st.sampled_from(self.in_flight))
+        self.in_flight.remove(item)
         self.queue.put_back(item[0], item)
         self.waiting.append(item)
 
@@ -70,10 +70,10 @@ class Queue(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "queue"):
             return
-        while self.waiting or self.under_way:
+        while self.waiting or self.in_flight:
             while self.waiting:
                 self.take()
-            item = self.under_way.pop(0)
+            item = self.in_flight.pop(0)
             self.queue.release(item[0])
             self.finished.append(item)
         assert sorted(self.finished) == sorted(self.items), "every item exactly once"
@@ -107,7 +107,7 @@ class World:
 
     chance: random.Random
     problems: int = 4
-    cases: int = 8
+    questions: int = 8
     attempts: int = 4
     keep: int = 1
     hedging: float = 0.1
@@ -123,12 +123,12 @@ class World:
 
     def run(self) -> list[Retry]:
         question = Question(0, "?", ("one", "two"), "A")
-        cases = [
-            Retry(Key(f"p{self.chance.randrange(self.problems)}", n), question, "?", "B") for n in range(self.cases)
+        retries = [
+            Retry(Key(f"p{self.chance.randrange(self.problems)}", n), question, "?", "B") for n in range(self.questions)
         ]
-        self.solvable = {case.key: self.chance.choice([0.05, 0.3, 0.9]) for case in cases}
-        work = UntilRight(
-            cases,
+        self.solvable = {retry.key: self.chance.choice([0.05, 0.3, 0.9]) for retry in retries}
+        scheduler = UntilRight(
+            retries,
             METHOD,
             attempts=self.attempts,
             keep=self.keep,
@@ -137,46 +137,46 @@ class World:
             budget=self.budget,
             rounds=self.rounds,
         )
-        under_way: dict[AttemptRequest, tuple[float, Completion]] = {}
+        in_flight: dict[AttemptRequest, tuple[float, Completion]] = {}
         with patch("errata.asking.until_right.time.monotonic", lambda: self.now):
             while True:
-                while len(under_way) < self.concurrency and (job := work.next()) is not None:
-                    self.check(job, under_way)
-                    job.sent = self.now
-                    completion = self.completion(job.retry.key)
-                    under_way[job] = (self.now + completion.seconds, completion)
-                if not under_way:
+                while len(in_flight) < self.concurrency and (pending := scheduler.next()) is not None:
+                    self.check(pending, in_flight)
+                    pending.sent = self.now
+                    completion = self.completion(pending.retry.key)
+                    in_flight[pending] = (self.now + completion.seconds, completion)
+                if not in_flight:
                     break
                 if self.chance.random() < self.breakdowns:
-                    for job in under_way:
-                        work.drop(job)
-                    under_way.clear()
-                    work.ask_failures_again()
+                    for pending in in_flight:
+                        scheduler.drop(pending)
+                    in_flight.clear()
+                    scheduler.ask_failures_again()
                     for attempts in self.finished.values():
                         for number in [n for n, each in attempts.items() if each.failed and not each.refused]:
                             del attempts[number]
                     continue
-                job = min(under_way, key=lambda each: under_way[each][0])
-                self.now, completion = under_way.pop(job)
-                self.finish(job, completion)
-                losers = list(work.finish(job, completion))
-                assert set(losers) <= set(under_way)
+                pending = min(in_flight, key=lambda each: in_flight[each][0])
+                self.now, completion = in_flight.pop(pending)
+                self.finish(pending, completion)
+                losers = list(scheduler.finish(pending, completion))
+                assert set(losers) <= set(in_flight)
                 for loser in losers:
                     if self.chance.random() < 0.1:
                         # it came at the same moment: it is taken all the same
-                        _, completion = under_way.pop(loser)
+                        _, completion = in_flight.pop(loser)
                         self.finish(loser, completion)
-                        assert not list(work.finish(loser, completion))
+                        assert not list(scheduler.finish(loser, completion))
                         continue
-                    del under_way[loser]
+                    del in_flight[loser]
                     self.cancelled.append((loser.retry.key, loser.request.attempt, self.now - loser.sent))
-                    work.drop(loser)
-        assert work.finished == sum(case.is_over(self.attempts, self.keep) for case in cases)
+                    scheduler.drop(loser)
+        assert scheduler.finished == sum(retry.is_over(self.attempts, self.keep) for retry in retries)
         refused = any(each.refused for attempts in self.finished.values() for each in attempts.values())
         # a refusal ends a question, and a right answer may come at that very moment
         if self.budget is None and not self.breakdowns and not refused:
-            assert work.solved == sum(any(self.right(each).values()) for each in self.finished.values())
-        return cases
+            assert scheduler.solved == sum(any(self.right(each).values()) for each in self.finished.values())
+        return retries
 
     def completion(self, key: Key) -> Completion:
         kind, tokens = self.chance.random(), self.chance.randint(1, SAMPLING.max_tokens)
@@ -189,12 +189,12 @@ class World:
             text = "Look. " * self.chance.randrange(3) + RIGHT
         return Completion(text, "stop", 9, tokens, float(tokens))
 
-    def check(self, job: AttemptRequest, under_way: dict[AttemptRequest, tuple[float, Completion]]) -> None:
-        key, number = job.retry.key, job.request.attempt
+    def check(self, pending: AttemptRequest, in_flight: dict[AttemptRequest, tuple[float, Completion]]) -> None:
+        key, number = pending.retry.key, pending.request.attempt
         assert 1 <= number <= self.attempts
         assert number not in self.finished[key], "it was finished before"
         assert not self.over(key), "an attempt at a case that is over"
-        beside = [other.request.attempt for other in under_way if other.retry is job.retry]
+        beside = [other.request.attempt for other in in_flight if other.retry is pending.retry]
         assert number not in beside
         if not self.hedging:
             assert not beside
@@ -202,9 +202,9 @@ class World:
             assert set(range(1, number)) <= self.finished[key].keys(), "one after the other"
         self.sent.append((key, number))
 
-    def finish(self, job: AttemptRequest, completion: Completion) -> None:
-        assert job.request.attempt not in self.finished[job.retry.key]
-        self.finished[job.retry.key][job.request.attempt] = completion
+    def finish(self, pending: AttemptRequest, completion: Completion) -> None:
+        assert pending.request.attempt not in self.finished[pending.retry.key]
+        self.finished[pending.retry.key][pending.request.attempt] = completion
 
     def right(self, attempts: dict[int, Completion]) -> dict[int, str]:
         """The different right completions by the first attempt that gave each."""
@@ -239,7 +239,7 @@ WORLDS: st.SearchStrategy[World] = st.builds(
     World,
     st.integers(0, 2**32).map(random.Random),
     problems=st.integers(1, 5),
-    cases=st.integers(0, 12),
+    questions=st.integers(0, 12),
     attempts=st.integers(1, 6),
     keep=st.integers(1, 3),
     hedging=st.sampled_from([0.0, 0.1, 0.5, 10.0]),
@@ -252,15 +252,15 @@ WORLDS: st.SearchStrategy[World] = st.builds(
 @settings(max_examples=300)
 @given(WORLDS)
 def test_whatever_happens_each_case_ends_over_and_no_attempt_is_made_twice_or_in_vain(world: World) -> None:
-    cases = world.run()
-    for case in cases:
-        assert world.over(case.key)
-        assert case.is_over(world.attempts, world.keep)
-        assert case.attempts.keys() == world.finished[case.key].keys()
-        assert not case.in_flight
+    retries = world.run()
+    for retry in retries:
+        assert world.over(retry.key)
+        assert retry.is_over(world.attempts, world.keep)
+        assert retry.attempts.keys() == world.finished[retry.key].keys()
+        assert not retry.in_flight
         if not world.hedging:
-            assert world.breakdowns or sorted(case.attempts) == list(range(1, len(case.attempts) + 1))
-            assert world.breakdowns or len(case.attempts) <= world.needed(case.key)
+            assert world.breakdowns or sorted(retry.attempts) == list(range(1, len(retry.attempts) + 1))
+            assert world.breakdowns or len(retry.attempts) <= world.needed(retry.key)
     total, wasted = world.costs()
     if not world.hedging:
         assert not world.cancelled
@@ -273,40 +273,40 @@ def test_whatever_happens_each_case_ends_over_and_no_attempt_is_made_twice_or_in
 
 
 def one_question(keep: int) -> tuple[Retry, UntilRight]:
-    case = Retry(Key("p", 0), Question(0, "?", ("one", "two"), "A"), "?", "B")
-    return case, UntilRight([case], METHOD, attempts=3, keep=keep, hedging=0.0, max_tokens=SAMPLING.max_tokens)
+    retry = Retry(Key("p", 0), Question(0, "?", ("one", "two"), "A"), "?", "B")
+    return retry, UntilRight([retry], METHOD, attempts=3, keep=keep, hedging=0.0, max_tokens=SAMPLING.max_tokens)
 
 
-def give(work: UntilRight, completion: Completion) -> None:
-    job = work.next()
-    assert job is not None
-    assert not work.finish(job, completion)
+def give(scheduler: UntilRight, completion: Completion) -> None:
+    pending = scheduler.next()
+    assert pending is not None
+    assert not scheduler.finish(pending, completion)
 
 
 FAILURE = Completion("", "error", 0, 0, 1.0, error="HTTP 500")
 
 
 def test_a_question_that_a_restart_opens_again_is_counted_as_solved_once() -> None:
-    case, work = one_question(keep=2)
+    retry, scheduler = one_question(keep=2)
     for completion in (Completion(RIGHT, "stop", 9, 5, 1.0), FAILURE, FAILURE):
-        give(work, completion)
-    assert work.next() is None
-    assert (work.finished, work.solved) == (1, 1)
-    work.ask_failures_again()
-    assert work.finished == 0
-    give(work, Completion(f"So: {RIGHT}", "stop", 9, 6, 1.0))
-    assert case.accepted_attempts() == [1, 2]
-    assert (work.finished, work.solved) == (1, 1)
+        give(scheduler, completion)
+    assert scheduler.next() is None
+    assert (scheduler.finished, scheduler.solved) == (1, 1)
+    scheduler.ask_failures_again()
+    assert scheduler.finished == 0
+    give(scheduler, Completion(f"So: {RIGHT}", "stop", 9, 6, 1.0))
+    assert retry.accepted_attempts() == [1, 2]
+    assert (scheduler.finished, scheduler.solved) == (1, 1)
 
 
 def test_a_question_that_was_refused_is_not_asked_again_after_a_restart() -> None:
-    case, work = one_question(keep=1)
-    give(work, FAILURE)
-    give(work, Completion("", "error", 0, 0, 1.0, error="HTTP 400", refused=True))
-    assert case.is_over(3, 1)
-    work.ask_failures_again()
-    assert work.next() is None
-    assert work.finished == 1
+    retry, scheduler = one_question(keep=1)
+    give(scheduler, FAILURE)
+    give(scheduler, Completion("", "error", 0, 0, 1.0, error="HTTP 400", refused=True))
+    assert retry.is_over(3, 1)
+    scheduler.ask_failures_again()
+    assert scheduler.next() is None
+    assert scheduler.finished == 1
 
 
 @settings(max_examples=200)
@@ -318,13 +318,13 @@ def test_a_budget_is_kept_but_for_what_was_under_way_and_the_first_attempts_come
     world.run()
     total, _ = world.costs()
     assert total <= budget + world.concurrency * SAMPLING.max_tokens
-    first = {key for key, _ in world.sent[: world.cases]}
-    assert len(first) == min(world.cases, len(world.sent)), "a second attempt before all had their first"
+    first = {key for key, _ in world.sent[: world.questions]}
+    assert len(first) == min(world.questions, len(world.sent)), "a second attempt before all had their first"
 
 
 def simulated(seed: int, **settings: object) -> tuple[float, float, float]:
     """Tokens in all, tokens wasted and time taken by 150 cases on 24 slots."""
-    world = World(random.Random(seed), problems=50, cases=150, concurrency=24, attempts=6, **settings)  # type: ignore[arg-type]
+    world = World(random.Random(seed), problems=50, questions=150, concurrency=24, attempts=6, **settings)  # type: ignore[arg-type]
     world.run()
     return *world.costs(), world.now
 

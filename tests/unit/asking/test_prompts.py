@@ -99,7 +99,7 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no\.txt: cannot read"):
         read(tmp_path / "no.txt")
     (tmp_path / "latin.txt").write_bytes("später".encode("latin-1"))
-    with pytest.raises(UserError, match=r"latin\.txt: is no UTF-8 text .*Save it as UTF-8"):
+    with pytest.raises(UserError, match=r"latin\.txt: is not UTF-8 text .*Save it as UTF-8"):
         read(tmp_path / "latin.txt")
 
 

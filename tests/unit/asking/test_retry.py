@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from asking import Asking, answer_row
+from asking import StepRunner, answer_row
 from errata.data.rows import OUTCOMES
 from helpers import indexed, problem, write_jsonl
 from servers import Start
@@ -17,10 +17,10 @@ def wrong(id: str, *answers: str | None, expected: str = "A") -> list[dict[str, 
 
 
 def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attempts(
-    asking: Asking, scripted: Start
+    steps: StepRunner, scripted: Start
 ) -> None:
     write_jsonl(
-        asking.data, indexed(*(problem(name, "A") for name in ["right", "second", "never", "mute", "refused", "first"]))
+        steps.data, indexed(*(problem(name, "A") for name in ["right", "second", "never", "mute", "refused", "first"]))
     )
     answers = [
         *wrong("right", "A"),
@@ -30,7 +30,7 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
         *wrong("refused", "B"),
         *wrong("first", "D"),
     ]
-    write_jsonl(asking.answers, answers)
+    write_jsonl(steps.answers, answers)
     good, bad = {"content": "The answer is A"}, {"content": "The answer is B"}
     server = scripted(
         rules=[
@@ -44,7 +44,7 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
             {"match": "[first/0]", "replies": [good]},
         ]
     )
-    done = asking.retry(server.base_url, attempts=3, hedging=0)
+    done = steps.retry(server.base_url, attempts=3, hedging=0)
     rows = {row["id"]: row for row in done.rows}
     assert list(rows) == ["second", "never", "mute", "refused", "first"], (
         "the order of the answers; right ones are not asked"
@@ -98,19 +98,19 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
     assert not any("[right/0]" in request["prompt"] for request in server.seen())
 
 
-def test_attempts_differ_in_their_seed_and_take_the_retry_sampling(asking: Asking, scripted: Start) -> None:
-    write_jsonl(asking.data, indexed(problem("p", "A", "A")))
-    write_jsonl(asking.answers, wrong("p", "B", "B"))
+def test_attempts_differ_in_their_seed_and_take_the_retry_sampling(steps: StepRunner, scripted: Start) -> None:
+    write_jsonl(steps.data, indexed(problem("p", "A", "A")))
+    write_jsonl(steps.answers, wrong("p", "B", "B"))
     server = scripted(rules=[{"match": "", "replies": [{"content": "The answer is B"}]}])
-    asking.retry(server.base_url, attempts=4, temperature=0.7, top_p=0.9)
+    steps.retry(server.base_url, attempts=4, temperature=0.7, top_p=0.9)
     seen = server.seen()
     assert len({request["seed"] for request in seen}) == len(seen) == 8
     assert {(request["temperature"], request["top_p"]) for request in seen} == {(0.7, 0.9)}
 
 
-def test_a_second_retry_asks_nothing_and_more_attempts_ask_only_the_rest(asking: Asking, scripted: Start) -> None:
-    write_jsonl(asking.data, indexed(problem("p", "A"), problem("q", "A")))
-    write_jsonl(asking.answers, [*wrong("p", "B"), *wrong("q", "B")])
+def test_a_second_retry_asks_nothing_and_more_attempts_ask_only_the_rest(steps: StepRunner, scripted: Start) -> None:
+    write_jsonl(steps.data, indexed(problem("p", "A"), problem("q", "A")))
+    write_jsonl(steps.answers, [*wrong("p", "B"), *wrong("q", "B")])
     bad = {"content": "The answer is B"}
     server = scripted(
         rules=[
@@ -118,36 +118,36 @@ def test_a_second_retry_asks_nothing_and_more_attempts_ask_only_the_rest(asking:
             {"match": "[q/0]", "replies": [bad]},
         ]
     )
-    two = asking.retry(server.base_url, attempts=2, hedging=0)
-    assert asking.retry(server.base_url, attempts=2, concurrency=1).rows == two.rows
+    two = steps.retry(server.base_url, attempts=2, hedging=0)
+    assert steps.retry(server.base_url, attempts=2, concurrency=1).rows == two.rows
     assert len(server.seen()) == 4
-    five = asking.retry(server.base_url, attempts=5, hedging=0)
+    five = steps.retry(server.base_url, attempts=5, hedging=0)
     assert [(row["outcome"], len(row["attempts"])) for row in five.rows] == [("solved", 4), ("exhausted", 5)]
     assert [row["attempts"][:2] for row in five.rows] == [row["attempts"] for row in two.rows]
     assert len(server.seen()) == 9
     server.stop()
     # fewer attempts again: what the journal holds, no more than asked for
-    assert asking.retry(server.base_url, attempts=2).rows == two.rows
+    assert steps.retry(server.base_url, attempts=2).rows == two.rows
 
 
-def test_a_retry_that_was_broken_off_goes_on_with_the_attempt_it_was_at(asking: Asking, scripted: Start) -> None:
-    write_jsonl(asking.data, indexed(problem("p", "A")))
-    write_jsonl(asking.answers, wrong("p", "B"))
+def test_a_retry_that_was_broken_off_goes_on_with_the_attempt_it_was_at(steps: StepRunner, scripted: Start) -> None:
+    write_jsonl(steps.data, indexed(problem("p", "A")))
+    write_jsonl(steps.answers, wrong("p", "B"))
     bad, refused = {"content": "The answer is B"}, {"status": 401, "error": "the key has expired"}
     server = scripted(rules=[{"match": "[p/0]", "replies": [bad, bad, refused, {"content": "The answer is A"}]}])
-    assert asking.retry(server.base_url, hedging=0).status == 1
-    done = asking.retry(server.base_url, hedging=0)
+    assert steps.retry(server.base_url, hedging=0).status == 1
+    done = steps.retry(server.base_url, hedging=0)
     assert [attempt["answer"] for attempt in done.rows[0]["attempts"]] == ["B", "B", "A"]
     assert done.summary["reused"] == 2
     assert len(server.seen()) == 4
 
 
-def test_with_nothing_wrong_no_server_is_needed_and_it_is_said(asking: Asking) -> None:
-    write_jsonl(asking.data, indexed(problem("p", "A", None)))
+def test_with_nothing_wrong_no_server_is_needed_and_it_is_said(steps: StepRunner) -> None:
+    write_jsonl(steps.data, indexed(problem("p", "A", None)))
     rows = wrong("p", "A", "B")
     rows[1] |= {"expected": None, "correct": None}
-    write_jsonl(asking.answers, rows)
-    done = asking.retry("http://127.0.0.1:9/v1")
+    write_jsonl(steps.answers, rows)
+    done = steps.retry("http://127.0.0.1:9/v1")
     assert done.rows == []
     assert done.summary["questions"] == 0
     assert "nothing to learn from" in done.message

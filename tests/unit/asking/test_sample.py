@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asking import Asking, Done
+from asking import Done, StepRunner
 from errata.__main__ import main
 from errata.asking import prompts
 from errata.data.records import Problem
@@ -21,16 +21,18 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("errata.inference.client._PAUSE", 0.01)
 
 
-def sample(asking: Asking, base_url: str, samples: int, **flags: Any) -> Done:
-    return asking._run("sample", base_url, prompt=TEMPLATE, samples=samples, temperature=0.7, **flags)
+def sample(steps: StepRunner, base_url: str, samples: int, **flags: Any) -> Done:
+    return steps._run("sample", base_url, prompt=TEMPLATE, samples=samples, temperature=0.7, **flags)
 
 
-def test_every_question_is_asked_so_often_and_each_time_with_a_seed_of_its_own(asking: Asking, scripted: Start) -> None:
+def test_every_question_is_asked_so_often_and_each_time_with_a_seed_of_its_own(
+    steps: StepRunner, scripted: Start
+) -> None:
     records = indexed(problem("p", "A", None), problem("q", "B"))
-    write_jsonl(asking.data, records)
+    write_jsonl(steps.data, records)
     replies = [{"content": "The answer is A"}, {"content": "Hm."}, {"content": "So B", "finish_reason": "length"}]
     server = scripted(rules=[{"match": "Question 0 of p", "replies": replies}, {"match": "", "replies": replies[:1]}])
-    done = sample(asking, server.base_url, 3, concurrency=1, top_p=0.9)
+    done = sample(steps, server.base_url, 3, concurrency=1, top_p=0.9)
     first = done.rows[0]
     template = prompts.read(TEMPLATE)
     parsed = Problem.from_record(records[0])
@@ -67,39 +69,39 @@ def test_every_question_is_asked_so_often_and_each_time_with_a_seed_of_its_own(a
     assert {(request["temperature"], request["top_p"]) for request in seen} == {(0.7, 0.9)}
 
 
-def test_samples_of_earlier_runs_are_kept_and_failed_ones_asked_again(asking: Asking, scripted: Start) -> None:
-    write_jsonl(asking.data, indexed(problem("p", "A"), problem("q", "B")))
+def test_samples_of_earlier_runs_are_kept_and_failed_ones_asked_again(steps: StepRunner, scripted: Start) -> None:
+    write_jsonl(steps.data, indexed(problem("p", "A"), problem("q", "B")))
     broken = {"status": 500, "error": "CUDA error"}
     replies = [{"content": "The answer is A"}, *[broken] * 5, {"content": "The answer is B"}]
     server = scripted(rules=[{"match": "of p?", "replies": replies}, {"match": "", "replies": [{"content": "(B)"}]}])
-    done = sample(asking, server.base_url, 2, concurrency=1)
+    done = sample(steps, server.base_url, 2, concurrency=1)
     failed = done.rows[0]["completions"][1]
     assert (failed["answer"], failed["finish_reason"], "CUDA error" in failed["error"]) == (None, "error", True)
     assert (done.summary["failed"], done.summary["failed_samples"], done.summary["reused"]) == (0, 1, 0)
     before = len(server.seen())
     # more samples than before: the first ones are the same
-    more = sample(asking, server.base_url, 3)
+    more = sample(steps, server.base_url, 3)
     assert [each["answer"] for each in more.rows[0]["completions"]] == ["A", "B", "B"]
     assert more.rows[0]["completions"][0] == done.rows[0]["completions"][0]
     assert more.summary["reused"] == 3
     assert len(server.seen()) == before + 3
     server.stop()
-    again = sample(asking, server.base_url, 3)
+    again = sample(steps, server.base_url, 3)
     assert (again.rows, again.summary["requests"]) == (more.rows, 0), "no server is needed"
 
 
-def test_a_server_that_refuses_everything_is_an_error(asking: Asking, scripted: Start) -> None:
-    write_jsonl(asking.data, indexed(problem("p", "B")))
+def test_a_server_that_refuses_everything_is_an_error(steps: StepRunner, scripted: Start) -> None:
+    write_jsonl(steps.data, indexed(problem("p", "B")))
     server = scripted(rules=[{"match": "Question", "replies": [{"status": 400, "error": "context is 512 tokens"}]}])
-    done = sample(asking, server.base_url, 2)
+    done = sample(steps, server.base_url, 2)
     assert done.status == 1
     assert "refused every question (" in done.message
     assert "context is 512 tokens" in done.message
-    assert "--samples 0" in sample(asking, server.base_url, 0).message
+    assert "--samples 0" in sample(steps, server.base_url, 0).message
 
 
-def test_parts_are_gathered_to_the_very_same_samples(asking: Asking, scripted: Start, tmp_path: Path) -> None:
-    write_jsonl(asking.data, indexed(*(problem(name, "A", "B") for name in "pqr")))
+def test_parts_are_gathered_to_the_very_same_samples(steps: StepRunner, scripted: Start, tmp_path: Path) -> None:
+    write_jsonl(steps.data, indexed(*(problem(name, "A", "B") for name in "pqr")))
     # one sample of r is refused: that is no question without any
     rules = [
         {"match": "0 of r", "replies": [{"status": 400}, {"content": "(A)"}]},
@@ -109,9 +111,9 @@ def test_parts_are_gathered_to_the_very_same_samples(asking: Asking, scripted: S
     names = [tmp_path / f"part-{number}" for number in (1, 2)]
     for number, name in enumerate(names, 1):
         files = {"output": f"{name}.jsonl", "summary": f"{name}.json", "journal": f"{name}.journal.jsonl"}
-        command = asking.command("sample", server.base_url, prompt=TEMPLATE, samples=2, part=f"{number}/2", **files)
+        command = steps.command("sample", server.base_url, prompt=TEMPLATE, samples=2, part=f"{number}/2", **files)
         assert main([*command, "--concurrency", "1"]) == 0
-    words = ["--data", asking.data, "--parts", *(f"{name}.jsonl" for name in names)]
+    words = ["--data", steps.data, "--parts", *(f"{name}.jsonl" for name in names)]
     words += ["--summaries", *(f"{name}.json" for name in names)]
     words += ["--output", tmp_path / "samples.jsonl", "--summary", tmp_path / "samples.json"]
     assert main(["gather", *map(str, words)]) == 0

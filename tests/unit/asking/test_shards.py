@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from asking import Asking, answer_row
+from asking import StepRunner, answer_row
 from errata.__main__ import main
 from errata.inference.journal import Journal
 from helpers import PROMPTS, indexed, problem, read_jsonl, write_jsonl
@@ -50,10 +50,10 @@ class Seeded(Handler):
 class Sharded:
     """Runs a step in parts and gathers them, each number of parts in a folder of its own, but for the journals."""
 
-    def __init__(self, asking: Asking, base_url: str) -> None:
-        self._asking, self.base_url = asking, base_url
-        self.journals = asking.folder / "journals"
-        write_jsonl(asking.data, PROBLEMS)
+    def __init__(self, steps: StepRunner, base_url: str) -> None:
+        self._asking, self.base_url = steps, base_url
+        self.journals = steps.folder / "journals"
+        write_jsonl(steps.data, PROBLEMS)
 
     def part(self, step: str, number: int, of: int, **flags: Any) -> int:
         name = f"{step}.{number}-of-{of}" if of > 1 else step
@@ -89,12 +89,12 @@ class Sharded:
 
 
 @pytest.fixture
-def sharded(asking: Asking) -> Iterator[Sharded]:
+def sharded(steps: StepRunner) -> Iterator[Sharded]:
     Seeded.asked = Counter()
     listener = Listener(("127.0.0.1", 0), Seeded)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield Sharded(asking, f"http://127.0.0.1:{listener.server_port}/v1")
+    yield Sharded(steps, f"http://127.0.0.1:{listener.server_port}/v1")
     listener.shutdown()
     listener.server_close()
     thread.join()
@@ -199,28 +199,28 @@ def test_a_budget_of_tokens_is_divided_over_the_parts(sharded: Sharded) -> None:
     assert halves["completion_tokens"] == sum(spent)
 
 
-def test_a_part_without_problems_needs_no_server(asking: Asking) -> None:
-    write_jsonl(asking.data, indexed(problem("p", "A")))
-    done = asking.answer("http://127.0.0.1:9/v1", part="2/2")
+def test_a_part_without_problems_needs_no_server(steps: StepRunner) -> None:
+    write_jsonl(steps.data, indexed(problem("p", "A")))
+    done = steps.answer("http://127.0.0.1:9/v1", part="2/2")
     assert (done.status, done.rows, done.summary["questions"]) == (0, [], 0)
-    write_jsonl(asking.answers, [answer_row("p", "B")])
-    done = asking.retry("http://127.0.0.1:9/v1", part="2/2")
+    write_jsonl(steps.answers, [answer_row("p", "B")])
+    done = steps.retry("http://127.0.0.1:9/v1", part="2/2")
     assert (done.status, done.rows, done.summary["questions"]) == (0, [], 0)
     assert "nothing to learn from" not in done.message, "others may have what to learn from"
 
 
-def test_a_part_whose_questions_are_all_refused_is_a_part_all_the_same(asking: Asking, scripted: Start) -> None:
-    write_jsonl(asking.data, indexed(problem("p", "A"), problem("q", "A")))
+def test_a_part_whose_questions_are_all_refused_is_a_part_all_the_same(steps: StepRunner, scripted: Start) -> None:
+    write_jsonl(steps.data, indexed(problem("p", "A"), problem("q", "A")))
     server = scripted(rules=[{"match": "of p?", "replies": [{"status": 400, "error": "the prompt is too long"}]}])
-    done = asking.answer(server.base_url, part="1/2")
+    done = steps.answer(server.base_url, part="1/2")
     assert (done.status, done.summary["failed"]) == (0, 1)
-    write_jsonl(asking.answers, done.rows)
-    again = asking.retry(server.base_url, part="1/2")
+    write_jsonl(steps.answers, done.rows)
+    again = steps.retry(server.base_url, part="1/2")
     assert (again.status, again.summary["failed"]) == (0, 1)
-    assert read_jsonl(asking.journal) == []
+    assert read_jsonl(steps.journal) == []
 
 
-def test_what_is_no_part_is_refused_with_the_flags(asking: Asking, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_part_is_refused_with_the_flags(steps: StepRunner, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(asking.command("answer", "http://127.0.0.1:9/v1", part="3/2"))
+        main(steps.command("answer", "http://127.0.0.1:9/v1", part="3/2"))
     assert "argument --part: '3/2' is not a part" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from asking import Asking, answer_row
+from asking import StepRunner, answer_row
 from errata.__main__ import main
 from helpers import indexed, problem, read_jsonl, write_jsonl
 from servers import ScriptedServer, Start
@@ -18,10 +18,10 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("errata.inference.client._PAUSE", 0.01)
 
 
-def first_wrong(asking: Asking, *ids: str) -> None:
+def first_wrong(steps: StepRunner, *ids: str) -> None:
     """Problems of one question each, whose first answer was wrong; the prompt is the id in brackets."""
-    write_jsonl(asking.data, indexed(*(problem(id, "A") for id in ids)))
-    write_jsonl(asking.answers, [answer_row(id, "B") for id in ids])
+    write_jsonl(steps.data, indexed(*(problem(id, "A") for id in ids)))
+    write_jsonl(steps.answers, [answer_row(id, "B") for id in ids])
 
 
 def rule(id: str, *replies: dict[str, Any]) -> dict[str, Any]:
@@ -36,22 +36,22 @@ def asked(server: ScriptedServer, id: str) -> list[dict[str, Any]]:
 
 
 def test_each_attempt_has_its_own_temperature_and_the_last_stands_for_all_further_ones(
-    asking: Asking, scripted: Start
+    steps: StepRunner, scripted: Start
 ) -> None:
-    first_wrong(asking, "p")
+    first_wrong(steps, "p")
     server = scripted(rules=[rule("p", BAD)])
-    done = asking.retry(server.base_url, attempts=5, temperature=(0.6, 0.8, 1.0))
+    done = steps.retry(server.base_url, attempts=5, temperature=(0.6, 0.8, 1.0))
     ladder = [0.6, 0.8, 1.0, 1.0, 1.0]
     assert [attempt["temperature"] for attempt in done.rows[0]["attempts"]] == ladder
     assert sorted(request["temperature"] for request in server.seen()) == ladder
     # of another ladder only the attempts at the same temperature are known
-    assert asking.retry(server.base_url, attempts=5, temperature=(0.6, 0.9, 1.0)).summary["reused"] == 4
+    assert steps.retry(server.base_url, attempts=5, temperature=(0.6, 0.9, 1.0)).summary["reused"] == 4
 
 
 def test_with_keep_a_question_is_asked_until_so_many_different_completions_are_right(
-    asking: Asking, scripted: Start
+    steps: StepRunner, scripted: Start
 ) -> None:
-    first_wrong(asking, "two", "alike", "late")
+    first_wrong(steps, "two", "alike", "late")
     again = {"content": "  the ANSWER  is a\n"}
     other = {"content": "B is younger, so the answer is A"}
     server = scripted(
@@ -61,16 +61,16 @@ def test_with_keep_a_question_is_asked_until_so_many_different_completions_are_r
             rule("late", *[BAD] * 5, GOOD),
         ]
     )
-    done = asking.retry(server.base_url, attempts=6, keep=2, hedging=0)
+    done = steps.retry(server.base_url, attempts=6, keep=2, hedging=0)
     rows = {row["id"]: row for row in done.rows}
     assert [attempt["correct"] for attempt in rows["two"]["attempts"]] == [False, True, True, False, True]
     assert [attempt["correct"] for attempt in rows["alike"]["attempts"]] == [True] * 6
     assert {row["outcome"] for row in done.rows} == {"solved"}
     assert done.summary["solved_by_attempt"] == [1, 1, 0, 0, 0, 1]
     assert done.summary["right"] == 3 + 6 + 1
-    files = ["--data", str(asking.data), "--answers", str(asking.answers)]
-    files += ["--retries", str(asking.folder / "retry.out.jsonl")]
-    output = asking.folder / "self.json"
+    files = ["--data", str(steps.data), "--answers", str(steps.answers)]
+    files += ["--retries", str(steps.folder / "retry.out.jsonl")]
+    output = steps.folder / "self.json"
     for keep, outputs in (
         (1, ["The answer is A"] * 3),
         (2, ["The answer is A", other["content"], "The answer is A", "The answer is A"]),
@@ -79,7 +79,7 @@ def test_with_keep_a_question_is_asked_until_so_many_different_completions_are_r
         assert [row["output"] for row in json.loads(output.read_text())] == outputs
 
 
-def test_the_outcome_says_why_a_question_was_not_solved(asking: Asking, scripted: Start) -> None:
+def test_the_outcome_says_why_a_question_was_not_solved(steps: StepRunner, scripted: Start) -> None:
     cut = {"content": "The answer is A. But", "finish_reason": "length"}
     mute, broken = {"content": "Hm."}, {"status": 500}
     replies = {
@@ -90,15 +90,15 @@ def test_the_outcome_says_why_a_question_was_not_solved(asking: Asking, scripted
         "truncated or failed": [*[broken] * 5, cut],
         "solved": [cut, mute, GOOD],
     }
-    first_wrong(asking, *replies)
+    first_wrong(steps, *replies)
     server = scripted(rules=[rule(id, *each) for id, each in replies.items()])
-    done = asking.retry(server.base_url, attempts=3, hedging=0, concurrency=1)
+    done = steps.retry(server.base_url, attempts=3, hedging=0, concurrency=1)
     assert {row["id"]: row["outcome"] for row in done.rows} == {
         **{id: id for id in replies},
         "truncated or failed": "truncated",
     }
     assert done.summary["truncated"] == 2
-    again = asking.retry(server.base_url, attempts=3, hedging=0)
+    again = steps.retry(server.base_url, attempts=3, hedging=0)
     assert again.summary["reused"] == 14
     assert len(asked(server, "failed")) == 30, "what failed is asked again by the next run"
 
@@ -107,10 +107,10 @@ def test_the_outcome_says_why_a_question_was_not_solved(asking: Asking, scripted
 
 
 def test_the_last_question_gets_attempts_side_by_side_and_the_losers_are_cancelled_on_the_server(
-    asking: Asking, scripted: Start
+    steps: StepRunner, scripted: Start
 ) -> None:
     easy = [f"p{number}" for number in range(40)]
-    first_wrong(asking, "hard", *easy)
+    first_wrong(steps, "hard", *easy)
     slow = {**BAD, "delay": 30}
     server = scripted(
         rules=[
@@ -118,7 +118,7 @@ def test_the_last_question_gets_attempts_side_by_side_and_the_losers_are_cancell
             {"match": "[p", "replies": [GOOD]},
         ]
     )
-    done = asking.retry(server.base_url, concurrency=8, attempts=6)
+    done = steps.retry(server.base_url, concurrency=8, attempts=6)
     row = done.rows[0]
     assert row["outcome"] == "solved"
     assert [attempt["correct"] for attempt in row["attempts"]] == [False, True]
@@ -132,24 +132,24 @@ def test_the_last_question_gets_attempts_side_by_side_and_the_losers_are_cancell
     each = done.summary["completion_tokens"] / done.summary["attempts"]
     assert 0.5 * each <= done.summary["cancelled_tokens"] <= done.summary["cancelled"] * 1.5 * each
     # an easy one may have been asked twice at the same moment, but what was cancelled is no attempt
-    assert 42 <= done.summary["attempts"] == len(read_jsonl(asking.journal)) <= 42 + 7
+    assert 42 <= done.summary["attempts"] == len(read_jsonl(steps.journal)) <= 42 + 7
     # a solved question gets no further attempt, whoever asks
     before = len(server.seen())
-    again = asking.retry(server.base_url, concurrency=8, attempts=6)
+    again = steps.retry(server.base_url, concurrency=8, attempts=6)
     assert again.rows == done.rows
     assert len(server.seen()) == before
     assert again.summary["cancelled_tokens"] == 0, "it is of one run"
     assert again.summary["completion_tokens"] == done.summary["completion_tokens"]
 
 
-def test_without_hedging_no_question_has_two_attempts_under_way(asking: Asking, scripted: Start) -> None:
+def test_without_hedging_no_question_has_two_attempts_under_way(steps: StepRunner, scripted: Start) -> None:
     ids = [f"p{number}" for number in range(12)]
-    first_wrong(asking, *ids)
+    first_wrong(steps, *ids)
     slow_bad, slow_good = {**BAD, "delay": 0.05}, {**GOOD, "delay": 0.05}
     server = scripted(
         rules=[rule(id, *[slow_bad] * (number % 4), slow_good) for number, id in enumerate(ids)],
     )
-    done = asking.retry(server.base_url, concurrency=16, attempts=4, hedging=0)
+    done = steps.retry(server.base_url, concurrency=16, attempts=4, hedging=0)
     assert [len(row["attempts"]) for row in done.rows] == [1, 2, 3, 4] * 3
     assert {request["of_this_prompt"] for request in server.seen()} == {1}
     assert (done.summary["cancelled"], done.summary["cancelled_tokens"], server.closed()) == (0, 0, [])
@@ -157,11 +157,11 @@ def test_without_hedging_no_question_has_two_attempts_under_way(asking: Asking, 
 
 
 def test_hedging_does_not_spend_more_than_its_share_when_every_attempt_is_wrong(
-    asking: Asking, scripted: Start
+    steps: StepRunner, scripted: Start
 ) -> None:
-    first_wrong(asking, *(f"p{number}" for number in range(10)))
+    first_wrong(steps, *(f"p{number}" for number in range(10)))
     server = scripted(rules=[{"match": "[p", "replies": [{**BAD, "delay": 0.02}]}])
-    done = asking.retry(server.base_url, concurrency=32, attempts=5)
+    done = steps.retry(server.base_url, concurrency=32, attempts=5)
     # all attempts are needed, so that nothing is wasted by asking them at once
     assert len(server.seen()) == 50
     assert done.summary["cancelled"] == 0

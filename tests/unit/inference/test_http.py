@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from asking import Asking, Done
+from asking import Done, StepRunner
 from engines import SLOW_REPLY, Prepare, words
 from errata.__main__ import main
 from errata.core.errors import UserError
@@ -23,9 +23,9 @@ def _no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def answer_three(asking: Asking, base_url: str, **flags: object) -> Done:
-    write_jsonl(asking.data, indexed(*(problem(f"p{number}", "A") for number in range(3))))
-    return asking.answer(base_url, **flags)
+def answer_three(steps: StepRunner, base_url: str, **flags: object) -> Done:
+    write_jsonl(steps.data, indexed(*(problem(f"p{number}", "A") for number in range(3))))
+    return steps.answer(base_url, **flags)
 
 
 # --- the route
@@ -81,42 +81,42 @@ def test_the_proxy_is_that_of_the_environment_but_never_for_this_machine_or_for_
     ids=["socks", "user", "bracket", "port"],
 )
 def test_an_address_or_a_proxy_that_cannot_be_used_is_reported_without_a_traceback(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch, base_url: str, proxy: str, message: str
+    steps: StepRunner, monkeypatch: pytest.MonkeyPatch, base_url: str, proxy: str, message: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy)
     with pytest.raises(UserError, match=message):
         proxy_for(base_url)
-    done = answer_three(asking, base_url)
+    done = answer_three(steps, base_url)
     assert done.status == 1
     assert "Traceback" not in done.message
     assert "secret" not in done.message
 
 
 def test_an_endpoint_elsewhere_is_asked_through_the_proxy(
-    asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch
+    steps: StepRunner, scripted: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = scripted()
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-    assert answer_three(asking, "http://far-away.invalid/v1").summary["correct"] == 3
+    assert answer_three(steps, "http://far-away.invalid/v1").summary["correct"] == 3
     assert len(proxy.seen()) == 3
     assert {row["host"] for row in proxy.headers()} == {"far-away.invalid"}
 
 
 def test_an_endpoint_on_this_machine_is_not_asked_through_the_proxy(
-    asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch
+    steps: StepRunner, scripted: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # a proxy that lets nobody in: it looked as if the endpoint refused the key
     proxy, server = scripted(key="of nobody"), scripted()
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-    assert answer_three(asking, server.base_url).summary["correct"] == 3
+    assert answer_three(steps, server.base_url).summary["correct"] == 3
     assert not proxy.headers()
 
 
-def test_a_proxy_that_refuses_is_named(asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses_is_named(steps: StepRunner, scripted: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy = scripted(key="of nobody")
     monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{proxy.port}")
-    done = answer_three(asking, "http://far-away.invalid/v1")
+    done = answer_three(steps, "http://far-away.invalid/v1")
     assert done.status == 1
     assert f"the key was refused, asked through the proxy http://127.0.0.1:{proxy.port}" in done.message
     assert "secret" not in done.message
@@ -137,12 +137,12 @@ def test_a_proxy_of_the_environment_does_not_disturb_a_server_of_our_own(
 
 @pytest.mark.parametrize(("key", "sent"), [("right", "right"), (" right\r\n", "right"), ("", "none"), (None, "none")])
 def test_all_requests_have_the_same_key_and_user_agent(
-    asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch, key: str | None, sent: str
+    steps: StepRunner, scripted: Start, monkeypatch: pytest.MonkeyPatch, key: str | None, sent: str
 ) -> None:
     if key is not None:
         monkeypatch.setenv("MY_KEY", key)
     server = scripted(key=sent)
-    assert answer_three(asking, server.base_url, api_key_env="MY_KEY").summary["correct"] == 3
+    assert answer_three(steps, server.base_url, api_key_env="MY_KEY").summary["correct"] == 3
     headers = server.headers()
     assert [row["path"] for row in headers] == ["/v1/models", *["/v1/chat/completions"] * 4]
     assert {row["authorization"] for row in headers} == {f"Bearer {sent}"}
@@ -152,10 +152,10 @@ def test_all_requests_have_the_same_key_and_user_agent(
 
 @pytest.mark.parametrize("key", ["two words", "two\nlines", "clé"])
 def test_a_key_that_cannot_be_sent_is_reported_with_its_variable(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch, key: str
+    steps: StepRunner, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("MY_KEY", key)
-    done = answer_three(asking, "http://127.0.0.1:9/v1", api_key_env="MY_KEY")
+    done = answer_three(steps, "http://127.0.0.1:9/v1", api_key_env="MY_KEY")
     assert done.status == 1
     assert "the environment variable MY_KEY contains no key that can be sent" in done.message
     assert key not in done.message
@@ -164,9 +164,9 @@ def test_a_key_that_cannot_be_sent_is_reported_with_its_variable(
 # --- certificates
 
 
-def test_an_untrusted_certificate_is_reported_with_the_remedy(asking: Asking, scripted: Start) -> None:
+def test_an_untrusted_certificate_is_reported_with_the_remedy(steps: StepRunner, scripted: Start) -> None:
     server = scripted(certificate=str(CERTIFICATE))
-    done = answer_three(asking, server.base_url)
+    done = answer_three(steps, server.base_url)
     assert done.status == 1
     assert f"{server.base_url}: the server's certificate is not trusted (self-signed certificate)" in done.message
     assert "SSL_CERT_FILE" in done.message
@@ -175,23 +175,23 @@ def test_an_untrusted_certificate_is_reported_with_the_remedy(asking: Asking, sc
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_a_certificate_that_the_environment_names_is_trusted(
-    asking: Asking, scripted: Start, monkeypatch: pytest.MonkeyPatch, name: str
+    steps: StepRunner, scripted: Start, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     server = scripted(certificate=str(CERTIFICATE))
     monkeypatch.setenv(name, str(CERTIFICATE))
-    assert answer_three(asking, server.base_url).summary["correct"] == 3
+    assert answer_three(steps, server.base_url).summary["correct"] == 3
     assert len(server.seen()) == 3
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_a_file_without_certificates_is_named(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch, content: str | None
+    steps: StepRunner, monkeypatch: pytest.MonkeyPatch, content: str | None
 ) -> None:
-    path = asking.folder / "bundle.pem"
+    path = steps.folder / "bundle.pem"
     if content:
         path.write_text(content)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-    done = answer_three(asking, "https://127.0.0.1:9/v1")
+    done = answer_three(steps, "https://127.0.0.1:9/v1")
     assert done.status == 1
     assert f"REQUESTS_CA_BUNDLE: {path}: cannot read certificates" in done.message
 

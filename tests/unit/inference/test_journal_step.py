@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asking import Asking
+from asking import StepRunner
 from engines import wait_for
 from errata.__main__ import main
 from errata.data.records import Key
@@ -76,27 +76,27 @@ def test_show_counts_by_model_and_attempt(path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_journal_is_shown_while_a_run_writes_it_and_compacting_is_refused(
-    asking: Asking, scripted: Start, capsys: pytest.CaptureFixture[str]
+    steps: StepRunner, scripted: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_jsonl(asking.data, indexed(*(problem(f"p{number}", "A") for number in range(10))))
+    write_jsonl(steps.data, indexed(*(problem(f"p{number}", "A") for number in range(10))))
     hang = {"content": "The answer is A", "delay": 1000}
     server = scripted(rules=[{"match": "of p9?", "replies": [hang]}])
-    command = [sys.executable, "-m", "errata", *asking.command("answer", server.base_url)]
+    command = [sys.executable, "-m", "errata", *steps.command("answer", server.base_url)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        wait_for(lambda: asking.journal.exists() and asking.journal.read_bytes().count(b"\n") == 9)
-        with asking.journal.open("ab") as file:
+        wait_for(lambda: steps.journal.exists() and steps.journal.read_bytes().count(b"\n") == 9)
+        with steps.journal.open("ab") as file:
             # as if it were writing at this moment
             file.write(b'{"digest": "00')
-        status, shown, _ = show(asking.journal, capsys)
-        before = asking.journal.read_bytes()
-        assert main(["journal", "compact", str(asking.journal)]) == 1
+        status, shown, _ = show(steps.journal, capsys)
+        before = steps.journal.read_bytes()
+        assert main(["journal", "compact", str(steps.journal)]) == 1
         message = capsys.readouterr().err
         running.kill()
     assert status == 0
     assert [row[1:3] for row in table(shown)] == [["0", "9"]]
-    assert f"{asking.journal}: a run writes this journal. Wait for it or stop it." in message
-    assert asking.journal.read_bytes() == before
-    assert sorted(each.name for each in asking.folder.glob("*journal*")) == ["journal.jsonl"]
+    assert f"{steps.journal}: a run writes this journal. Wait for it or stop it." in message
+    assert steps.journal.read_bytes() == before
+    assert sorted(each.name for each in steps.folder.glob("*journal*")) == ["journal.jsonl"]
 
 
 def test_compacting_drops_repeated_and_torn_lines_and_keeps_every_completion(

@@ -1,4 +1,4 @@
-"""The texts that a model is asked: templates in files, filled with problem, question, lettered options and answer."""
+"""Prompt templates: text files whose fields are filled with the problem, the question, its options and the answer."""
 
 import hashlib
 import re
@@ -13,21 +13,21 @@ from errata.core.files import cannot_read
 from errata.data.records import Problem, Question
 
 _FIELD = re.compile(r"\{([a-z_]+)\}")
-_ASKED = ("problem", "question", "options")
+_QUESTION = ("problem", "question", "options")
 
 
 class Purpose(NamedTuple):
-    """What the template of a purpose holds: the fields that it must have, and those that it may have beside them."""
+    """The fields that the template of a purpose must have, and those that it may have."""
 
     needed: tuple[str, ...]
     allowed: tuple[str, ...] = ()
 
 
-# Where the answer must not stand it would be given away to the model that is to find it.
+# Without a field for the answer where the model has to find it.
 PURPOSES = {
-    "answer": Purpose(_ASKED),
-    "distill": Purpose((*_ASKED, "answer")),
-    "reflect": Purpose(("answer",), _ASKED),
+    "answer": Purpose(_QUESTION),
+    "distill": Purpose((*_QUESTION, "answer")),
+    "reflect": Purpose(("answer",), _QUESTION),
     "conclude": Purpose(()),
 }
 
@@ -40,11 +40,11 @@ class Template:
 
     @cached_property
     def digest(self) -> str:
-        """What artifacts made with it carry: the first 12 hexadecimal digits of the text's SHA-256."""
+        """The first 12 hexadecimal digits of the text's SHA-256. Artifacts name the template by them."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
     def render(self, problem: Problem, question: Question) -> str:
-        """Fill the fields in. Problem, question and option texts stand in it unchanged, braces and all."""
+        """Fill in the fields. The texts of problem, question and options stay as they are, braces included."""
         fields = {
             "problem": problem.text,
             "question": question.text,
@@ -54,7 +54,7 @@ class Template:
         }
         if question.answer is not None:
             fields["answer"] = question.answer
-        # one pass, so that a text that happens to hold "{options}" is not filled in again
+        # in one pass, so that "{options}" in the text of a problem is not filled in
         return _FIELD.sub(lambda match: fields[match[1]], self.text)
 
 
@@ -62,7 +62,7 @@ def read(path: Path, purpose: str = "answer") -> Template:
     """Read a template.
 
     Args:
-        purpose: of `PURPOSES`; says which fields it must have and which it may have.
+        purpose: of `PURPOSES`.
 
     Raises:
         UserError: the file cannot be read or is empty; a field is unknown, missing, or gives the answer away.
@@ -70,7 +70,7 @@ def read(path: Path, purpose: str = "answer") -> Template:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is no UTF-8 text ({error}). Save it as UTF-8.") from error
+        raise UserError(f"{path}: is not UTF-8 text ({error}). Save it as UTF-8.") from error
     except OSError as error:
         raise cannot_read(path, error) from error
     needed, allowed = PURPOSES[purpose]
@@ -83,18 +83,18 @@ def read(path: Path, purpose: str = "answer") -> Template:
         if name not in found:
             raise UserError(f"{path}: a prompt for {purpose} must say where the {name} goes. Put {{{name}}} there.")
     if not text:
-        raise UserError(f"{path}: is empty. Write into it what the model is to be asked.")
+        raise UserError(f"{path}: is empty. Write the prompt into it.")
     return Template(text)
 
 
 def check(files: Mapping[str, Path]) -> None:
-    """Read templates for nothing but their faults.
+    """Check that templates can be read.
 
     Args:
         files: by purpose.
 
     Raises:
-        Faults: of all of them, at once.
+        Faults: those of all templates at once.
     """
     faults = []
     for purpose, path in files.items():
@@ -103,4 +103,4 @@ def check(files: Mapping[str, Path]) -> None:
         except UserError as error:
             faults.append(str(error))
     if faults:
-        raise Faults("prompts", faults, "config/README.md says what a template holds.")
+        raise Faults("prompts", faults, "config/README.md describes the fields of a template.")
