@@ -14,7 +14,7 @@ outcomes = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60)
 
 
 @given(counts)
-def test_wilson_lies_in_the_unit_interval_and_holds_the_proportion(count: tuple[int, int]) -> None:
+def test_wilson_is_within_the_unit_interval_and_contains_the_proportion(count: tuple[int, int]) -> None:
     correct, questions = count
     low, high = wilson(correct, questions)
     assert 0 <= low <= correct / questions <= high <= 1
@@ -22,7 +22,7 @@ def test_wilson_lies_in_the_unit_interval_and_holds_the_proportion(count: tuple[
 
 
 @given(counts)
-def test_wilson_of_the_wrong_ones_is_the_mirror_image(count: tuple[int, int]) -> None:
+def test_wilson_of_the_wrong_answers_is_the_mirror_image(count: tuple[int, int]) -> None:
     correct, questions = count
     low, high = wilson(correct, questions)
     mirrored = wilson(questions - correct, questions)
@@ -41,8 +41,8 @@ def test_wilson_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("correct", "questions"), [(0, 0), (3, 2), (-1, 2)])
-def test_wilson_refuses_what_is_no_proportion(correct: int, questions: int) -> None:
-    with pytest.raises(ValueError, match="no proportion"):
+def test_wilson_refuses_impossible_counts(correct: int, questions: int) -> None:
+    with pytest.raises(ValueError, match="not a proportion"):
         wilson(correct, questions)
 
 

@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple, Self
 
 from errata.config.variants import Variant
 from errata.core.errors import UserError
 from errata.core.files import read_json, write_json
 from errata.data.rows import AnswerRow
+from errata.data.summaries import Summary, read_summary
 from errata.models.checkpoints import size_gib
 from errata.scoring.answers import read_answers_by_key
 from errata.scoring.stats import wilson
@@ -74,33 +74,18 @@ class Score:
         return cls(**{name: value[name] for name in names})
 
 
-class Answering(NamedTuple):
-    """Figures from the summary beside a file of answers; see `Score` for their meaning."""
+def read_summary_of(answers: Path, summary: Path | None = None) -> Summary | None:
+    """The summary of a file of answers; None where there is none.
 
-    seconds: float | None = None
-    sampled_accuracy: float | None = None
-    template: str | None = None
+    Args:
+        answers: the answers file. `{split}.summary.json` beside it is read where it exists.
+        summary: a summary file to read instead; it must exist.
 
-    @classmethod
-    def read(cls, answers: Path, summary: Path | None) -> Self:
-        """Read a summary; without one, every figure is None.
-
-        Args:
-            answers: the answers file. `{split}.summary.json` beside it is read where it exists.
-            summary: a summary file to read instead; it must exist.
-        """
-        path = summary or answers.with_suffix(".summary.json")
-        if summary is None and not path.exists():
-            return cls()
-        value = read_json(path)
-        if not isinstance(value, dict):
-            return cls()
-        seconds, samples = value.get("wall_seconds"), value.get("labelled_samples")
-        return cls(
-            None if seconds is None else float(seconds),
-            value["right_samples"] / samples if samples else None,
-            value.get("template"),
-        )
+    Raises:
+        UserError: the file cannot be read or is not a summary.
+    """
+    path = summary or answers.with_suffix(".summary.json")
+    return None if summary is None and not path.exists() else read_summary(path)
 
 
 def is_held_out(variant: str, split: str) -> bool:
@@ -127,19 +112,21 @@ def score(
     split: str,
     served: str,
     weights: float | None,
-    answering: Answering,
+    summary: Summary | None,
     held_out: bool | None = None,
 ) -> Score:
     """Count the answers; see `Score` for the meaning of the figures.
 
     Args:
-        weights: size of the weights in GiB, None where there are no files.
+        weights: size of the weights in GiB; None where there are no files.
+        summary: the summary of the answers; None where there is none.
         held_out: whether the model was never trained on the questions; None derives it from variant and split.
     """
     labelled = [row for row in answers if row.expected is not None]
     questions = len(labelled)
     correct = sum(row.correct is True for row in labelled)
     interval = wilson(correct, questions) if questions else None
+    seconds = summary.costs.wall_seconds if summary else None
     return Score(
         model=model,
         variant=variant,
@@ -153,13 +140,13 @@ def score(
         ci_low=interval.low if interval else None,
         ci_high=interval.high if interval else None,
         weights_gib=weights,
-        seconds=answering.seconds,
+        seconds=None if seconds is None else float(seconds),
         prompt_tokens=sum_tokens(answers, lambda row: row.prompt_tokens),
         completion_tokens=sum_tokens(answers, lambda row: row.completion_tokens),
         served=served,
         held_out=is_held_out(variant, split) if held_out is None else held_out,
-        sampled_accuracy=answering.sampled_accuracy,
-        template=answering.template,
+        sampled_accuracy=summary.sampled_accuracy if summary else None,
+        template=summary.template if summary else None,
     )
 
 
@@ -202,7 +189,7 @@ def run(arguments: argparse.Namespace) -> None:
             split=arguments.split,
             served=arguments.served,
             weights=size_gib(arguments.checkpoint) if arguments.checkpoint else None,
-            answering=Answering.read(arguments.answers, arguments.summary),
+            summary=read_summary_of(arguments.answers, arguments.summary),
             held_out=None if arguments.held_out is None else arguments.held_out == "yes",
         )
     )

@@ -35,7 +35,7 @@ def wilson(correct: int, questions: int) -> Interval:
     from scipy.stats import binomtest
 
     if not 0 <= correct <= questions or questions == 0:
-        raise ValueError(f"{correct} of {questions} is no proportion")
+        raise ValueError(f"{correct} of {questions} is not a proportion")
     bounds = binomtest(correct, questions).proportion_ci(confidence_level=0.95, method="wilson")
     # at the ends the exact bounds are 0 and 1, which floating point misses by a little
     low = 0.0 if correct == 0 else max(0.0, float(bounds.low))

@@ -1,4 +1,4 @@
-"""Steps merge-questions and submission: what is handed on, and nothing else."""
+"""Steps merge-questions and submission: the input records with answers."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from errata.__main__ import main
 from helpers import indexed, problem, read_jsonl, write_jsonl
 
 
-def answered(id: str, question: int, answer: str | None, **more: Any) -> dict[str, Any]:
+def answer_row(id: str, question: int, answer: str | None, **more: Any) -> dict[str, Any]:
     return {
         "id": id,
         "question": question,
@@ -30,22 +30,22 @@ def records() -> list[dict[str, Any]]:
     return [first, second]
 
 
-def test_merging_puts_the_answer_beside_each_question_by_its_key(tmp_path: Path) -> None:
+def test_each_question_gets_the_answer_with_its_key(tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "data.jsonl", records())
-    rows = [answered("q", 0, "D"), answered("p", 2, "B"), answered("p", 1, "A"), answered("z", 0, "A")]
+    rows = [answer_row("q", 0, "D"), answer_row("p", 2, "B"), answer_row("p", 1, "A"), answer_row("z", 0, "A")]
     answers = write_jsonl(tmp_path / "answers.jsonl", rows)
     output = tmp_path / "merged" / "train.jsonl"
     assert main(["merge-questions", "--data", str(data), "--answers", str(answers), "--output", str(output)]) == 0
     merged = read_jsonl(output)
     given = [[question.pop("model_answer") for question in record["questions"]] for record in merged]
-    assert given == [[None, "B"], ["D"]], "null where it gave none; the index is the key, not the position"
-    assert merged == records(), "all else as it was"
+    assert given == [[None, "B"], ["D"]], "null without an answer; the key contains the index, not the position"
+    assert merged == records(), "the rest is unchanged"
 
 
 def test_a_submission_is_the_input_with_answers_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_jsonl(tmp_path / "data.jsonl", records())
     answers = write_jsonl(
-        tmp_path / "answers.jsonl", [answered("p", 0, "D"), answered("q", 0, "B"), answered("p", 2, None)]
+        tmp_path / "answers.jsonl", [answer_row("p", 0, "D"), answer_row("q", 0, "B"), answer_row("p", 2, None)]
     )
     output = tmp_path / "submission.jsonl"
     assert main(["submission", "--data", str(data), "--answers", str(answers), "--output", str(output)]) == 0
@@ -59,14 +59,16 @@ def test_a_submission_is_the_input_with_answers_filled_in(tmp_path: Path, capsys
     for record in filled:
         for question in record["questions"]:
             del question["answer"]
-    assert filled == expected, "nothing of ours is in it, nothing of the user's is lost"
+    assert filled == expected, "no key of Errata is added, no key of the user is lost"
     assert "1 questions have no readable answer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("step", ["merge-questions", "submission"])
-def test_a_question_answered_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], step: str) -> None:
+def test_a_question_that_is_answered_twice_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], step: str
+) -> None:
     data = write_jsonl(tmp_path / "data.jsonl", records())
-    rows = [answered("p", 0, "D"), answered("q", 0, "B"), answered("p", 0, "A"), answered("q", 0, "B")]
+    rows = [answer_row("p", 0, "D"), answer_row("q", 0, "B"), answer_row("p", 0, "A"), answer_row("q", 0, "B")]
     answers = write_jsonl(tmp_path / "answers.jsonl", rows)
     assert main([step, "--data", str(data), "--answers", str(answers), "--output", str(tmp_path / "out")]) == 1
     message = capsys.readouterr().err
