@@ -11,7 +11,8 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from errata.config import docs
-from errata.config.configuration import Configuration, Section, sections_in
+from errata.config.configuration import Configuration
+from errata.config.section import Section, sections_in
 from errata.core.errors import UserError
 from helpers import REPOSITORY
 

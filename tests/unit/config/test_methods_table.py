@@ -5,8 +5,9 @@ from typing import get_args
 import pytest
 
 from errata.asking.prompts import PURPOSES
-from errata.config.configuration import Prompts, StrategyOptions
+from errata.config.configuration import Prompts
 from errata.config.methods import ASKING_METHODS, METHODS, MethodSpec, Stage, methods_with
+from errata.config.strategy_options import StrategyOptions
 from helpers import PROMPTS
 
 SPECS = METHODS.items()

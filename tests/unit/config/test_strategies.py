@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from errata.config.strategies import Strategies
 from errata.config.validation import validate
-from errata.config.variants import Variant
+from errata.config.variants import Variant, fold_name, round_name
 
 
 def of(strategies: Any, ablation: Any = (), **sections: Any) -> Strategies:
@@ -118,10 +118,8 @@ def test_a_variant_knows_its_strategy_round_and_fold(text: str, family: str, rou
     variant = Variant.parse(text)
     assert (variant.family, variant.round, variant.fold) == (family, round, fold)
     assert variant.is_base is (family == "base")
-    assert variant.of_all_folds.fold is None
-    assert str(variant.unquantized.of_all_folds) in (family, f"{family}-round{round}")
-    if fold is not None:
-        assert variant.of_all_folds.of_fold(fold) == variant
+    name = round_name(family, round)
+    assert variant.unquantized.strategy == (name if fold is None else fold_name(name, fold))
 
 
 def test_a_variant_is_changed_in_one_respect() -> None:

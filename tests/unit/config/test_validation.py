@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
-from errata.config.configuration import Configuration, Section, Take
+from errata.config.configuration import Configuration, Take
+from errata.config.section import Section
 from errata.config.validation import validate
 from errata.core.errors import Faults
 from helpers import REPOSITORY

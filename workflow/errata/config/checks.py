@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 
-from errata.config.configuration import Configuration, Model, StrategyOptions
+from errata.config.configuration import Configuration, Model
 from errata.config.faults import Fault
 from errata.config.methods import METHODS, methods_with
 from errata.config.sources import trained_here
+from errata.config.strategy_options import StrategyOptions
 from errata.config.trainer_keys import trainer_faults
 from errata.config.variants import round_name
 

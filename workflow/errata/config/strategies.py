@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from errata.config.configuration import Configuration, StrategyOptions
+from errata.config.configuration import Configuration
 from errata.config.methods import METHODS, MethodSpec, Stage
+from errata.config.strategy_options import StrategyOptions
 from errata.config.variants import BASE, fold_name, round_name
 
 

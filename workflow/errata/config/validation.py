@@ -11,10 +11,12 @@ from pydantic_core import ErrorDetails
 
 from errata.config import scalars
 from errata.config.checks import cross_faults
-from errata.config.configuration import Configuration, Section, StrategyOptions, sections_in
+from errata.config.configuration import Configuration
 from errata.config.faults import Fault
 from errata.config.files import missing_files, repeated_keys
 from errata.config.methods import METHODS
+from errata.config.section import Section, sections_in
+from errata.config.strategy_options import StrategyOptions
 from errata.core.errors import Faults
 
 _REMEDY = "config/README.md explains every key."

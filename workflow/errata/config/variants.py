@@ -78,11 +78,6 @@ class Variant(NamedTuple):
         """The same, trained without a fold. The base model is the same for all folds."""
         return self if self.is_base else self._replace(strategy=fold_name(self.strategy, fold))
 
-    @property
-    def of_all_folds(self) -> Self:
-        """The same, trained on all folds."""
-        return self._replace(strategy=round_name(self.family, self.round))
-
 
 def round_name(strategy: str, number: int) -> str:
     """The name of a round of a strategy, from 1."""
