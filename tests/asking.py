@@ -1,4 +1,4 @@
-"""Runs steps answer and retry against an endpoint, always with the same files."""
+"""Runs the steps of asking against an endpoint, and makes the rows that they read."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from helpers import PROMPTS, read_jsonl
 def answer_row(
     id: str, answer: str | None, expected: str | None = "A", *, question: int = 0, prompt: str = "", **more: Any
 ) -> dict[str, Any]:
-    """A line of answers, as step answer writes it; the prompt is the id in brackets unless another one is given."""
+    """A line of answers, as step answer writes it. The default prompt is the id in brackets."""
     row = AnswerRow(
         id=id,
         question=question,
@@ -51,7 +51,7 @@ class StepRunner:
         self.journal = folder / "journal.jsonl"
 
     def command(self, step: str, base_url: str, **flags: Any) -> list[str]:
-        """The words after `python -m errata`."""
+        """The arguments of `python -m errata`."""
         given = {
             "data": self.data,
             "output": self.folder / f"{step}.out.jsonl",

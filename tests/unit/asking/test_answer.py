@@ -1,4 +1,4 @@
-"""Step answer against a scripted server: what is asked, what is kept, what is never asked again."""
+"""Step answer against a scripted server: its requests, its output, and what it never asks again."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def letters(done: Done) -> list[str | None]:
 # --- answer
 
 
-def test_a_line_of_answers_holds_what_was_asked_and_what_came(steps: StepRunner, scripted: Start) -> None:
+def test_a_line_of_answers_contains_prompt_and_completion(steps: StepRunner, scripted: Start) -> None:
     record = problem("张{problem}", "A", None, text="甲比乙大。{options}")
     write_jsonl(steps.data, indexed(record))
     server = scripted(rules=[{"match": "Question 0", "replies": [{"content": "想一想。\n因此答案是：B"}]}])
@@ -51,7 +51,7 @@ def test_a_line_of_answers_holds_what_was_asked_and_what_came(steps: StepRunner,
     assert done.summary["questions"] == 2
     assert done.summary["correct"] == 0
     assert done.summary["reused"] == 0
-    # the texts stand unchanged in what was sent, braces and all
+    # the texts were sent unchanged, braces included
     sent = sorted(server.seen(), key=lambda request: asked.index(request["prompt"]))
     assert [request["prompt"] for request in sent] == asked
     assert "甲比乙大。{options}" in asked[0]
@@ -65,7 +65,7 @@ def test_a_line_of_answers_holds_what_was_asked_and_what_came(steps: StepRunner,
     assert sent[0]["seed"] != sent[1]["seed"]
 
 
-def test_answers_stand_in_the_order_of_the_data_and_concurrency_is_bounded(steps: StepRunner, scripted: Start) -> None:
+def test_answers_are_in_the_order_of_the_data_and_concurrency_is_bounded(steps: StepRunner, scripted: Start) -> None:
     names = [f"p{number}" for number in range(12)]
     write_jsonl(steps.data, indexed(*(problem(name, "A", "B") for name in names)))
     slow = [
@@ -104,7 +104,7 @@ def test_questions_of_one_problem_follow_each_other_and_its_text_comes_first(
     ],
     ids=["429", "500s", "dropped", "all"],
 )
-def test_passing_trouble_is_waited_out(
+def test_temporary_trouble_is_waited_out(
     steps: StepRunner, scripted: Start, monkeypatch: pytest.MonkeyPatch, trouble: list[dict[str, Any]]
 ) -> None:
     monkeypatch.setattr("errata.inference.client._PAUSE", 0.01)
@@ -135,7 +135,7 @@ def test_a_question_that_fails_does_not_stop_the_others_and_is_asked_again(
     steps: StepRunner, scripted: Start, reply: dict[str, Any], reason: str
 ) -> None:
     write_jsonl(steps.data, indexed(problem("p", "B"), problem("q", "A"), problem("r", "A")))
-    # what is about the question is told once; what may be a passing trouble of the server is tried five times
+    # a fault of the question is final; what may be temporary trouble of the server is tried five times
     tries = 1 if reply.get("status") in (400, 413) else 5
     server = scripted(rules=[{"match": "of q?", "replies": [*[reply] * tries, {"content": "The answer is A"}]}])
     done = steps.answer(server.base_url, concurrency=1)
@@ -168,7 +168,7 @@ def test_an_empty_completion_is_unreadable_not_failed(steps: StepRunner, scripte
     assert (done.summary["unreadable"], done.summary["failed"]) == (1, 0)
 
 
-def test_a_truncated_completion_is_unreadable_whatever_stands_in_it(steps: StepRunner, scripted: Start) -> None:
+def test_a_truncated_completion_is_unreadable_whatever_it_contains(steps: StepRunner, scripted: Start) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A")))
     reply = {"content": "The answer is A. But wait,", "finish_reason": "length"}
     server = scripted(rules=[{"match": "Question", "replies": [reply]}])
@@ -203,7 +203,7 @@ def test_a_second_run_asks_nothing_and_needs_no_server(steps: StepRunner, script
     [{"temperature": 0.1}, {"max_tokens": 99}, {"top_p": 0.5}, {"seed": 2}, {"prompt": PROMPTS / "zh" / "answer.txt"}],
     ids=lambda change: next(iter(change)),
 )
-def test_what_changes_completions_asks_anew_and_changing_back_asks_nothing(
+def test_a_changed_setting_asks_again_and_changing_it_back_asks_nothing(
     steps: StepRunner, scripted: Start, change: dict[str, Any]
 ) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A", "B")))
@@ -225,11 +225,11 @@ def test_only_new_and_changed_questions_are_asked(steps: StepRunner, scripted: S
     asked = {name for request in server.seen()[2:] for name in ("new", "p", "q") if f"of {name}?" in request["prompt"]}
     assert asked == {"new", "p"}
     assert len(server.seen()) == 4
-    # a label that was corrected is judged anew, without asking
+    # a corrected label changes the verdict without a request
     assert [row["correct"] for row in done.rows] == [True, False, True]
 
 
-def test_a_run_that_was_broken_off_goes_on_where_it_was(steps: StepRunner, scripted: Start) -> None:
+def test_an_interrupted_run_continues(steps: StepRunner, scripted: Start) -> None:
     names = [f"p{number}" for number in range(6)]
     write_jsonl(steps.data, indexed(*(problem(name, "A") for name in names)))
     refused = {"status": 401, "error": "the key has expired"}
@@ -266,10 +266,10 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(steps: StepRunner,
     assert (len(full.rows), full.summary["reused"]) == (20, kept)
 
 
-# --- endpoints that will not do, told before anything is asked
+# --- unsuitable endpoints, reported before any question is asked
 
 
-def test_an_endpoint_that_is_down_is_told_at_once(steps: StepRunner, scripted: Start) -> None:
+def test_an_endpoint_that_is_down_is_reported_at_once(steps: StepRunner, scripted: Start) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A")))
     server = scripted()
     server.stop()
@@ -289,7 +289,7 @@ def test_another_models_endpoint_is_refused(steps: StepRunner, scripted: Start) 
     assert not server.started()
 
 
-def test_a_wrong_key_is_told_with_the_variable(
+def test_a_wrong_key_is_reported_with_the_variable(
     steps: StepRunner, scripted: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A")))
@@ -320,7 +320,7 @@ def test_a_wrong_key_is_told_with_the_variable(
     ],
     ids=["web page", "half a JSON", "404", "403", "no chat template", "no choice", "never ready"],
 )
-def test_an_endpoint_that_cannot_answer_is_told_before_any_question(
+def test_an_endpoint_that_cannot_answer_is_reported_before_any_question(
     steps: StepRunner, scripted: Start, script: dict[str, Any], message: str
 ) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A")))
@@ -337,7 +337,7 @@ def test_an_endpoint_that_is_still_loading_is_waited_for(steps: StepRunner, scri
     assert letters(steps.answer(server.base_url)) == ["A"]
 
 
-def test_faults_of_files_are_told_before_the_server_is_asked(steps: StepRunner, scripted: Start) -> None:
+def test_faults_of_files_are_reported_before_the_server_is_asked(steps: StepRunner, scripted: Start) -> None:
     server = scripted()
     done = steps.answer(server.base_url)
     assert done.status == 1

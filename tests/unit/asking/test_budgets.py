@@ -1,4 +1,4 @@
-"""Step retry within a budget of tokens or of time, and the figures of runs that go on."""
+"""Step retry within a budget of tokens or of time, and the figures of continued runs."""
 
 import time
 from collections import Counter, defaultdict
@@ -10,7 +10,7 @@ from asking import Done, StepRunner, answer_row
 from helpers import indexed, problem, read_jsonl, write_jsonl
 from servers import ScriptedServer, Start
 
-# wrong completions of several lengths, told by the server as so many tokens
+# wrong completions of several lengths in tokens, as the server reports them
 WRONG = [
     {"content": "The answer is B", "delay": 0.01, "usage": {"completion_tokens": tokens}}
     for tokens in (10, 30, 15, 25, 20)
@@ -24,7 +24,7 @@ def first_wrong(steps: StepRunner, count: int) -> None:
 
 
 def rounds(server: ScriptedServer) -> list[int]:
-    """For each request, the how-manieth of its question it is."""
+    """For each request, its number among the requests for the same question, from 1."""
     counts: Counter[str] = Counter()
     order = []
     for request in server.seen():
@@ -41,14 +41,12 @@ def texts(done: Done) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("hedging", [0, 0.3])
-def test_a_token_budget_is_honoured_and_a_raised_one_goes_on(
-    steps: StepRunner, scripted: Start, hedging: float
-) -> None:
+def test_a_token_budget_is_kept_and_a_raised_one_continues(steps: StepRunner, scripted: Start, hedging: float) -> None:
     first_wrong(steps, 12)
     server = scripted(rules=[{"match": "[p", "replies": WRONG * 100}])
     flags = {"concurrency": 4, "attempts": 6, "max_tokens": 30, "hedging": hedging}
     small = steps.retry(server.base_url, token_budget=400, **flags)
-    # so much is spent that there was no room for one more of the longest beside those under way
+    # the rest had no room for one more completion of the longest kind beside those in flight
     assert 400 - (4 + 1) * 30 <= small.summary["completion_tokens"] <= 400 + 4 * 30
     assert all(len(row["attempts"]) >= 1 for row in small.rows)
     order = rounds(server)
@@ -62,18 +60,18 @@ def test_a_token_budget_is_honoured_and_a_raised_one_goes_on(
     assert more.summary["reused"] == small.summary["attempts"]
     for id, attempts in texts(small).items():
         assert texts(more)[id][: len(attempts)] == attempts
-    # and without one everything is asked
+    # without a budget everything is asked
     assert steps.retry(server.base_url, **flags).summary["attempts"] == 12 * 6
 
 
-def test_a_budget_that_is_spent_at_once_skips_the_rest_and_asks_no_server(steps: StepRunner, scripted: Start) -> None:
+def test_a_budget_that_is_spent_at_once_skips_the_rest_and_starts_no_server(steps: StepRunner, scripted: Start) -> None:
     first_wrong(steps, 12)
     server = scripted(rules=[{"match": "[p", "replies": WRONG}])
     done = steps.retry(server.base_url, concurrency=2, max_tokens=30, token_budget=100)
     outcomes = [row["outcome"] for row in done.rows]
     asked = len(server.seen())
     assert 3 <= asked <= 6
-    # hardest last is about attempts; the first ones go in the order of the answers
+    # the first attempts go in the order of the answers
     assert outcomes == ["exhausted"] * asked + ["skipped"] * (12 - asked)
     assert (done.summary["skipped"], done.summary["solved"]) == (12 - asked, 0)
     assert done.summary["tokens_per_solved"] is None
@@ -82,14 +80,14 @@ def test_a_budget_that_is_spent_at_once_skips_the_rest_and_asks_no_server(steps:
     assert nothing.summary["skipped"] == 12
 
 
-def test_a_time_budget_ends_the_asking_and_cancels_what_is_under_way(steps: StepRunner, scripted: Start) -> None:
+def test_a_time_budget_ends_the_asking_and_cancels_requests_in_flight(steps: StepRunner, scripted: Start) -> None:
     first_wrong(steps, 10)
     reply = {"content": "The answer is B", "delay": 0.1}
     server = scripted(
         rules=[{"match": "[p9]", "replies": [{**reply, "delay": 30}]}, {"match": "[p", "replies": [reply]}]
     )
     start = time.monotonic()
-    # the slow one must not be retried for being slow
+    # the slow request must not be sent again for being slow
     done = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.02)
     assert 1.2 <= time.monotonic() - start < 4
     assert done.status == 0
@@ -102,7 +100,7 @@ def test_a_time_budget_ends_the_asking_and_cancels_what_is_under_way(steps: Step
     assert 0.8 <= done.summary["wall_seconds"] <= 1.5
     assert "[p9]" in {closed["prompt"] for closed in server.closed()}
     assert len(read_jsonl(steps.journal)) == done.summary["attempts"]
-    # the time is that of all runs together
+    # the budget is for all runs together
     start, before = time.monotonic(), len(server.seen())
     again = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.02)
     assert time.monotonic() - start < 1
@@ -113,9 +111,7 @@ def test_a_time_budget_ends_the_asking_and_cancels_what_is_under_way(steps: Step
 
 
 @pytest.mark.parametrize("hedging", [0, 0.1])
-def test_figures_of_a_run_that_goes_on_cover_what_was_there_before(
-    steps: StepRunner, scripted: Start, hedging: float
-) -> None:
+def test_figures_of_a_continued_run_include_earlier_runs(steps: StepRunner, scripted: Start, hedging: float) -> None:
     first_wrong(steps, 6)
     cached = {"prompt_tokens": 50, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 40}}
     bad = {"content": "The answer is B", "delay": 0.1, "usage": cached}

@@ -1,4 +1,4 @@
-"""Attempts of two requests under any course of events: kills, restarts, failures, budgets; no server."""
+"""Attempts of two requests through kills, restarts, failures and budgets, in random order; no server."""
 
 import random
 
@@ -29,7 +29,7 @@ TEXTS = [
 
 
 class Courses:
-    """Runs of step retry that may be killed at any moment, with a server made up and completions that are kept."""
+    """Runs of step retry that may be killed at any moment, with a simulated server and journal."""
 
     def __init__(self, chance: random.Random, questions: int, attempts: int, keep: int, hedging: float) -> None:
         self._chance, self._questions = chance, questions
@@ -102,7 +102,7 @@ class Courses:
     st.sampled_from([0.0, 0.2]),
     st.lists(st.integers(0, 30), max_size=3),
 )
-def test_chains_go_on_over_kills_restarts_and_failures_and_nothing_is_asked_twice(
+def test_attempts_continue_after_kills_restarts_and_failures_and_nothing_is_asked_twice(
     chance: random.Random, questions: int, attempts: int, keep: int, hedging: float, failures: float, kills: list[int]
 ) -> None:
     courses = Courses(chance, questions, attempts, keep, hedging)
@@ -111,7 +111,7 @@ def test_chains_go_on_over_kills_restarts_and_failures_and_nothing_is_asked_twic
     made = courses.run(4, steps=100_000, failures=failures)
     known = courses.load()
     for retry, again in zip(made, known, strict=True):
-        # what is told does not depend on the run that tells it
+        # a later run restores the same attempts
         assert {n: each for n, each in retry.attempts.items() if each.failure is None} == again.attempts
         for number, attempt in retry.attempts.items():
             first = courses.get(courses.method.request(retry, number))
@@ -125,12 +125,12 @@ def test_chains_go_on_over_kills_restarts_and_failures_and_nothing_is_asked_twic
     if not failures:
         assert courses.run(4, steps=1, failures=0.0) is not None
         spent = sum(retry.tokens for retry in known)
-        assert spent == sum(each.completion_tokens for each in courses.journal.values()), "all costs are known again"
+        assert spent == sum(each.completion_tokens for each in courses.journal.values()), "all costs are restored"
 
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32).map(random.Random), st.integers(1, 8), st.sampled_from([0.0, 0.5]), st.integers(0, 3000))
-def test_a_budget_holds_for_both_requests_of_a_chain(
+def test_a_budget_counts_both_requests_of_an_attempt(
     chance: random.Random, questions: int, hedging: float, budget: int
 ) -> None:
     courses = Courses(chance, questions, 4, 1, hedging)

@@ -1,5 +1,5 @@
-"""What holds for every strategy: trained on verified completions only, nothing scored among them, resumable, and
-determined by the completions.
+"""What every strategy promises: it trains on verified completions only, never on a scored question, it can be resumed,
+and the completions determine its training set.
 """
 
 import json
@@ -19,20 +19,20 @@ from errata.reading.giveaway import gives_away
 from helpers import PROMPTS, StandInTemplate, indexed, problem, read_jsonl, write_jsonl
 from servers import Start
 
-# With the heading that reflect is to write; for the other methods it is a part of the reasoning.
+# They begin with the heading that reflect needs; for the other methods it is part of the reasoning.
 RIGHT, WRONG = (
     "Solution: Ann is older than Bob. So the answer is A",
     "Solution: Bob is older than Ann. So the answer is B",
 )
 OTHER = "Solution: Nobody is older than Ann. The answer is A"
-TOLD = "Solution: As given, the correct answer is A, so the answer is A"
+GIVEAWAY = "Solution: As given, the correct answer is A, so the answer is A"
 CUT = {"content": RIGHT, "finish_reason": "length"}
-# What is said of a problem's questions: first, and then whenever they are asked again, whatever the method.
-SAID: dict[str, list[Any]] = {
+# The replies to a problem's question: the first answer, then those of the attempts, for every method.
+REPLIES: dict[str, list[Any]] = {
     "right": [RIGHT],
     "solved": [WRONG, WRONG, RIGHT],
-    "told": [WRONG, TOLD, OTHER],
-    "only-told": [WRONG, TOLD],
+    "gives-away": [WRONG, GIVEAWAY, OTHER],
+    "only-gives-away": [WRONG, GIVEAWAY],
     "cut": [WRONG, CUT, CUT, RIGHT],
     "hopeless": [WRONG],
     "unreadable": ["I do not know", "Nor now", RIGHT],
@@ -43,20 +43,20 @@ HELD_OUT = {"scored", "scored-right"}
 
 
 class Recipe:
-    """One strategy on made-up problems, by the steps themselves."""
+    """One strategy on made-up problems, made by the real steps."""
 
     def __init__(self, method: str, steps: StepRunner) -> None:
         self.method, self.asking, self.folder = method, steps, steps.folder
-        problems = [problem(id, "A", text=f"About {id}.") for id in SAID]
+        problems = [problem(id, "A", text=f"About {id}.") for id in REPLIES]
         write_jsonl(steps.data, indexed(*problems))
-        # under other ids, and with other white space
+        # with other ids and other white space
         scored = [problem(f"test-{id}", "B", text=f"About\n {id}.") for id in sorted(HELD_OUT)]
         self.test = write_jsonl(self.folder / "test.jsonl", indexed(*scored))
         self.training_set, self.calibration = self.folder / "sft.json", self.folder / "calibration.json"
         self.retries = self.folder / "retry.out.jsonl"
 
     def ask(self, base_url: str) -> None:
-        """Answer everything, and ask again by the method of the strategy."""
+        """Answer all questions, then ask again by the method of the strategy."""
         self.asking.answers.unlink(missing_ok=True)
         first = {"journal": self.folder / "first.jsonl", "output": self.asking.answers}
         assert main(self.asking.command("answer", base_url, prompt=PROMPTS / "en/answer-short.txt", **first)) == 0
@@ -99,7 +99,7 @@ def recipe(request: pytest.FixtureRequest, steps: StepRunner) -> Recipe:
 @pytest.fixture
 def base_url(scripted: Start) -> str:
     rules = [
-        # a reasoning is concluded as it began
+        # the verification of a reasoning has the answer of that reasoning
         {"match": "Nobody is older than Ann.\n", "replies": [{"content": "The answer is A"}]},
         {"match": "Ann is older than Bob.\n", "replies": [{"content": "The answer is A"}]},
         *(
@@ -107,7 +107,7 @@ def base_url(scripted: Start) -> str:
                 "match": f"Question 0 of {id}?",
                 "replies": [each if isinstance(each, dict) else {"content": each} for each in said],
             }
-            for id, said in SAID.items()
+            for id, said in REPLIES.items()
         ),
     ]
     return scripted(rules=rules).base_url
@@ -118,7 +118,7 @@ def test_only_verified_completions_are_trained_on(recipe: Recipe, base_url: str)
     rows = recipe.make()
     learned = {row["id"] for row in rows}
     assert learned >= {"solved"}
-    assert not learned & {"hopeless", "only-told"} or recipe.method in {"self", "dpo"}
+    assert not learned & {"hopeless", "only-gives-away"} or recipe.method in {"self", "dpo"}
     made = {
         attempt["completion"]
         for row in read_jsonl(recipe.retries)
@@ -130,7 +130,7 @@ def test_only_verified_completions_are_trained_on(recipe: Recipe, base_url: str)
         chosen = row["chosen" if recipe.method == "dpo" else "output"]
         assert read_answer(chosen, "ABCD") == "A"
         assert chosen in made
-        # the plain question, whatever the teacher was told
+        # the plain question, not what the teacher was given
         assert row["instruction"] == prompts[row["id"]]
         if recipe.method in {"distill", "reflect"}:
             assert not gives_away(chosen)
@@ -146,20 +146,20 @@ def test_nothing_that_is_scored_is_trained_or_calibrated_on(recipe: Recipe, base
     assert rows
     assert texts
     assert not HELD_OUT & {row["id"] for row in [*rows, *texts]}
-    # asked they were: their answers are of use to the report
+    # they were asked: the report uses their answers
     assert {row["id"] for row in read_jsonl(recipe.asking.answers)} >= HELD_OUT
 
 
-def test_a_strategy_goes_on_where_it_was_broken_off_and_asks_nothing_twice(recipe: Recipe, scripted: Start) -> None:
-    # a reply depends on what is asked alone, so that it does not matter when
+def test_an_interrupted_strategy_continues_and_asks_nothing_twice(recipe: Recipe, scripted: Start) -> None:
+    # a reply depends on its request alone, not on the time of it
     concluded = [{"match": "Ann is older than Bob.\n", "replies": [{"content": "The answer is A"}]}]
-    told = [{"match": words, "replies": [{"content": RIGHT}]} for words in ("The right answer is A", "Solution:")]
-    first = [{"match": f"of {id}?", "replies": [{"content": RIGHT if "right" in id else WRONG}]} for id in SAID]
-    server = scripted(rules=[*concluded, *told, *first])
+    hinted = [{"match": words, "replies": [{"content": RIGHT}]} for words in ("The right answer is A", "Solution:")]
+    first = [{"match": f"of {id}?", "replies": [{"content": RIGHT if "right" in id else WRONG}]} for id in REPLIES]
+    server = scripted(rules=[*concluded, *hinted, *first])
     recipe.ask(server.base_url)
     made, asked = recipe.retries.read_bytes(), len(server.seen())
     journal = recipe.asking.journal.read_bytes().splitlines(keepends=True)
-    # the last line is torn as by a crash
+    # the last line is torn, as after a crash
     kept = len(journal) // 2
     recipe.asking.journal.write_bytes(b"".join(journal[:kept]) + journal[kept][:20])
     recipe.ask(server.base_url)
@@ -183,4 +183,4 @@ def test_the_training_set_is_determined_by_the_completions(recipe: Recipe, base_
 def test_every_row_is_of_a_question_of_the_data(recipe: Recipe, base_url: str) -> None:
     recipe.ask(base_url)
     keys = {Key(row["id"], row["question"]) for row in recipe.make()}
-    assert keys <= {Key(id, 0) for id in SAID}
+    assert keys <= {Key(id, 0) for id in REPLIES}

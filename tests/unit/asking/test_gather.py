@@ -1,4 +1,4 @@
-"""Step gather: whatever the parts, the result is what one job would have written; nothing is lost or counted twice."""
+"""Step gather: for any parts, the result is that of a single job; nothing is lost or counted twice."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ from errata.data.summaries import parse_summary
 from errata.inference.journal import siblings
 from helpers import indexed, problem, write_jsonl
 
-# problems with one to three questions each, whose answers are right or wrong
+# problems with one to three questions each, whose answers are right (True) or wrong
 DATA = st.lists(st.lists(st.booleans(), min_size=1, max_size=3), max_size=9)
 SUMMARY = {"questions": 0, "failed": 0, "completion_tokens": 0, "wall_seconds": 0.0, "requests": 0, "saturated": None}
 
@@ -32,7 +32,7 @@ def summary(part: Part, **figures: Any) -> dict[str, Any]:
 
 
 def retry_summary(part: Part, **figures: Any) -> dict[str, Any]:
-    """The summary of a part of step retry: nothing was done but for these figures."""
+    """The summary of a part of step retry: all figures but these are zero."""
     costs = {"prompt_tokens": 0, "cached_tokens": None, "cancelled": 0, "cancelled_tokens": 0}
     rejected = dict.fromkeys(("rejected_gives_away", "rejected_inconclusive", "rejected_no_solution"), 0)
     counts = {**dict.fromkeys(OUTCOMES, 0), **rejected, "attempts": 0, "right": 0, "reused": 0}
@@ -50,7 +50,7 @@ def lines(rows: Iterable[dict[str, Any]]) -> str:
 
 
 class Gathering:
-    """Files of parts, and the step that puts them together."""
+    """Files of parts, and the step that joins them."""
 
     def __init__(self, folder: Path, right: list[list[bool]]) -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class Gathering:
         return answer_row(id, "A" if correct else "B", question=question, completion="\u2028 \ud83d\n 好")
 
     def part(self, part: Part, problems: list[list[dict[str, Any]]]) -> Path:
-        """What one part has made of its problems."""
+        """Write the output of one part."""
         rows = list(chain.from_iterable(part.take(problems)))
         path = self.folder / f"{part.number}.jsonl"
         path.write_text(lines(rows))
@@ -112,7 +112,7 @@ def gathering(tmp_path: Path) -> Gathering:
     return Gathering(tmp_path, [[True, False], [False], [True], [False, False]])
 
 
-def test_missing_repeated_and_foreign_questions_are_all_told_and_nothing_is_written(
+def test_missing_repeated_and_foreign_questions_are_all_reported_and_nothing_is_written(
     gathering: Gathering, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = gathering.parts(2, gathering.answers)
@@ -131,7 +131,7 @@ def test_missing_repeated_and_foreign_questions_are_all_told_and_nothing_is_writ
     assert not gathering.summary.exists()
 
 
-def test_of_many_faults_the_first_are_told(gathering: Gathering, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_many_faults_the_first_are_reported(gathering: Gathering, capsys: pytest.CaptureFixture[str]) -> None:
     write_jsonl(gathering.folder / "data.jsonl", indexed(*(problem(f"p{number}", "A") for number in range(50))))
     assert gathering.run(gathering.parts(2, gathering.answers)) == 1
     message = capsys.readouterr().err
@@ -150,12 +150,12 @@ def test_a_server_that_refused_everything_in_every_part_is_an_error(
     message = capsys.readouterr().err
     assert "the server refused every question" in message
     assert f"delete {gathering.folder} and run again" in message
-    # one that was answered anywhere makes it a result
+    # one answered question in any part makes it a result
     parts[0].with_suffix(".json").write_text(json.dumps(summary(Part(1, 2), questions=3, failed=2)))
     assert gathering.run(parts) == 0
 
 
-def test_nothing_to_learn_from_is_said_once_all_parts_are_known(
+def test_nothing_to_learn_from_is_reported_for_all_parts_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gathering = Gathering(tmp_path, [[True], [True, True]])
@@ -221,12 +221,12 @@ def test_figures_are_added_up_and_times_that_overlap_count_once() -> None:
         ],
     }
     older = {name: value for name, value in first.items() if name != "cancelled_tokens"}
-    assert gathered(older, second)["cancelled_tokens"] == 12, "an earlier version did not tell"
+    assert gathered(older, second)["cancelled_tokens"] == 12, "an earlier version did not write this figure"
     nobody = gathered(third, third)
     assert (nobody["tokens_per_solved"], nobody["saturated"], nobody["cached_tokens"]) == (None, None, None)
 
 
-def test_what_parts_have_in_common_stays_and_parts_that_differ_are_no_result() -> None:
+def test_texts_that_parts_share_are_kept_and_parts_that_differ_are_an_error() -> None:
     parts = [retry_summary(Part(number, 3), template=digest) for number, digest in ((1, "abc"), (2, None), (3, "abc"))]
     assert (gathered(*parts)["method"], gathered(*parts)["template"]) == ("self", "abc")
     assert gathered(parts[1])["template"] is None
@@ -235,19 +235,19 @@ def test_what_parts_have_in_common_stays_and_parts_that_differ_are_no_result() -
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "1.0/2", "a/b", "²/3"])
-def test_what_is_no_part_is_refused(text: str) -> None:
+def test_an_invalid_part_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a part; the second of four is 2/4"):
         Part.parse(text)
 
 
 @given(st.integers(0, 10**9), st.integers(1, 50))
-def test_the_shares_of_a_budget_add_up_and_are_alike(budget: int, of: int) -> None:
+def test_the_shares_of_a_budget_add_up_and_differ_by_at_most_one(budget: int, of: int) -> None:
     shares = [Part(number, of).share(budget) for number in range(1, of + 1)]
     assert sum(shares) == budget
     assert max(shares) - min(shares) <= 1
 
 
-def test_siblings_are_the_same_steps_files_of_any_number_of_parts(tmp_path: Path) -> None:
+def test_siblings_are_files_of_the_same_step_for_any_number_of_parts(tmp_path: Path) -> None:
     of_train = ["answer-base-train.jsonl", "answer-base-train.1-of-4.jsonl", "answer-base-train.2-of-2.jsonl"]
     others = ["answer-base-test.jsonl", "answer-base-train-2.jsonl", ".answer-base-train.jsonl.x1", "retry-self.jsonl"]
     for name in [*of_train, *others, "answer-base-train.1-of-4.json"]:

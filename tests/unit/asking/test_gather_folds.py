@@ -1,4 +1,4 @@
-"""Step gather-folds: the answers to all folds are put together, and no answer gets lost."""
+"""Step gather-folds: the answers to all folds are joined, and no answer is lost."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def gather(data: Path, parts: list[Path]) -> int:
     return main(["gather-folds", *map(str, ["--data", data, "--parts", *parts, "--summaries", *summaries, *made])])
 
 
-def test_the_answers_to_all_folds_are_those_to_the_data(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_answers_to_all_folds_cover_the_data(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = []
     for number in (1, 2, 3):
         _, output = fold(data, number)
@@ -55,7 +55,7 @@ def test_the_answers_to_all_folds_are_those_to_the_data(data: Path, capsys: pyte
     assert "is missing" in capsys.readouterr().err
 
 
-def test_what_folds_counted_is_added_up_as_far_as_it_is_known() -> None:
+def test_the_figures_of_folds_are_added_up_and_an_unknown_one_makes_the_sum_unknown() -> None:
     first = {"questions": 3, "completion_tokens": 10, "cached_tokens": None, "wall_seconds": 2.0, "saturated": 0.5}
     second = {"questions": 4, "completion_tokens": 20, "cached_tokens": 7, "wall_seconds": None, "saturated": 1.0}
     whole = dict.fromkeys(("correct", "unreadable", "truncated", "failed", "reused"), 1)

@@ -1,4 +1,4 @@
-"""Step retry by the methods that tell the answer: what is asked, what is accepted, what is asked again."""
+"""Step retry by the methods that give the answer: their requests, what is accepted, and what is asked again."""
 
 import time
 from pathlib import Path
@@ -26,7 +26,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def first_answers(steps: StepRunner, **letters: str | None) -> None:
-    """Problems of one question each, whose right answer is A, with the first answers to them; "-" has no label."""
+    """Write problems of one question each, whose right answer is A, and their first answers; "-" has no label."""
     labels = {id: None if letter == "-" else "A" for id, letter in letters.items()}
     write_jsonl(steps.data, indexed(*(problem(id, label) for id, label in labels.items())))
     rows = [
@@ -65,7 +65,7 @@ def reflect() -> Method:
 
 
 def accepted(row: dict[str, Any]) -> list[bool]:
-    """Of each attempt in a line of retries."""
+    """Whether each attempt in a line of retries is accepted."""
     return [AttemptRow.from_record(attempt).accepted for attempt in row["attempts"]]
 
 
@@ -78,22 +78,22 @@ def verified(reasoning: str, *replies: Any) -> dict[str, Any]:
     return rule(f"{reasoning}\n{CONCLUDE}", *replies)
 
 
-def asked_to_conclude(server: ScriptedServer) -> int:
+def verifications(server: ScriptedServer) -> int:
     return sum(request["prompt"].endswith(CONCLUDE) for request in server.seen())
 
 
 # --- distill
 
 
-def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(
+def test_a_teacher_is_given_the_answer_and_asked_again_when_it_gives_that_away(
     steps: StepRunner, scripted: Start
 ) -> None:
     first_answers(steps, slip="B", never="C", wrong="D", right="A")
-    told = "As given, the correct answer is A."
+    giveaway = "As given, the correct answer is A."
     server = scripted(
         rules=[
-            rule("of slip?", told, "Ann is older. The answer is A"),
-            rule("of never?", told),
+            rule("of slip?", giveaway, "Ann is older. The answer is A"),
+            rule("of never?", giveaway),
             rule("of wrong?", "The answer is B"),
         ]
     )
@@ -108,11 +108,11 @@ def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(
         {
             "attempt": 1,
             "temperature": 0.8,
-            "completion": told,
+            "completion": giveaway,
             "answer": "A",
             "correct": True,
             "rejected": "gives-away",
-            "completion_tokens": len(told),
+            "completion_tokens": len(giveaway),
             "finish_reason": "stop",
         },
         {
@@ -142,7 +142,7 @@ def test_a_teacher_is_told_the_answer_and_asked_again_when_it_gives_that_away(
     assert len(server.seen()) == before
 
 
-def test_all_labelled_questions_are_asked_about_where_that_is_wanted(steps: StepRunner, scripted: Start) -> None:
+def test_about_all_asks_every_labelled_question(steps: StepRunner, scripted: Start) -> None:
     first_answers(steps, right="A", wrong="B", unlabelled="-")
     server = scripted(rules=[rule("Question", "Ann is older. The answer is A")])
     done = steps.retry(server.base_url, about="all", **flags(steps, "distill"))
@@ -162,7 +162,7 @@ def test_all_labelled_questions_are_asked_about_where_that_is_wanted(steps: Step
 # --- reflect
 
 
-def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without_the_hint(
+def test_a_reflection_is_accepted_if_its_reasoning_leads_to_the_answer_without_the_hint(
     steps: StepRunner, scripted: Start
 ) -> None:
     first_answers(steps, good="B", hollow="C", bare="D", blames="B")
@@ -209,7 +209,7 @@ def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without
     ]
     assert [(each["rejected"], "conclusion" in each) for each in bare] == [("inconclusive", False)] * 2
     assert [each.get("rejected") for each in rows["blames"]["attempts"]] == ["gives-away", None]
-    assert asked_to_conclude(server) == 4
+    assert verifications(server) == 4
     # the second request follows the first at once, has no hint, and is greedy
     first, second = server.seen()[:2]
     assert [message["role"] for message in first["messages"]] == ["user", "assistant", "user"]
@@ -228,7 +228,7 @@ def test_a_reflection_is_accepted_when_its_reasoning_leads_to_the_answer_without
     )
 
 
-def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_trained_on(
+def test_a_reflection_without_a_heading_is_rejected_because_its_critique_would_be_trained_on(
     steps: StepRunner, scripted: Start
 ) -> None:
     first_answers(steps, slip="B", never="B", wrong="B")
@@ -248,7 +248,7 @@ def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_tr
         "wrong": ("exhausted", [None] * 2),
     }
     assert not any(accepted(rows["never"]))
-    assert asked_to_conclude(server) == 1
+    assert verifications(server) == 1
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_reflection_without_a_heading_is_rejected_for_its_critique_would_be_tr
         "Mistake。解答：It fits.",
     ],
 )
-def test_the_reasoning_anew_stands_below_its_heading(completion: str) -> None:
+def test_the_solution_is_below_its_heading(completion: str) -> None:
     reading = reflect().read_completion(QUESTION, Completion(f"{completion} The answer is A", "stop", 0, 0, 0.0))
     assert (reading.text, reading.rejected) == ("It fits. The answer is A", None)
     assert "Mistake" in reading.critique
@@ -290,13 +290,13 @@ def test_the_reasoning_anew_stands_below_its_heading(completion: str) -> None:
         "",
     ],
 )
-def test_what_is_no_heading(completion: str) -> None:
+def test_other_lines_are_no_heading(completion: str) -> None:
     reading = reflect().read_completion(QUESTION, Completion(f"{completion}\nThe answer is A", "stop", 0, 0, 0.0))
     assert (reading.correct, reading.rejected) == (True, "no-solution")
 
 
 @pytest.mark.parametrize("piece", ["*", "# ", "\n#", "new ", ". new ", "以下是", "新的"])
-def test_a_heading_is_looked_for_in_no_time(piece: str) -> None:
+def test_finding_a_heading_takes_no_time(piece: str) -> None:
     text = piece * (40_000 // len(piece))
     start = time.process_time()
     reflect().read_completion(QUESTION, Completion(text, "stop", 0, 0, 0.0))
@@ -304,26 +304,26 @@ def test_a_heading_is_looked_for_in_no_time(piece: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "reasoning", "sent"),
+    ("text", "reasoning", "sent"),
     [
         ("Ann is older.", "Ann is older, which makes A right. Bob is young.", "Bob is young."),
         ("Ann is older.", "Only option A fits.", None),
         ("A and B play. A is older.", "A is older than B. Option A fits.", "A is older than B."),
     ],
 )
-def test_what_verifies_a_reasoning_does_not_name_the_answer(told: str, reasoning: str, sent: str | None) -> None:
-    asked = Problem("p", told, (QUESTION,))
+def test_a_verification_does_not_name_the_answer(text: str, reasoning: str, sent: str | None) -> None:
+    asked = Problem("p", text, (QUESTION,))
     retry = reflect().begin(asked, QUESTION, AnswerRow.from_record(answer_row("p", "B")))
     first = Completion(f"Solution: {reasoning} The answer is A", "stop", 0, 0, 0.0)
     reading = reflect().read_completion(QUESTION, first)
     request = reflect().verification(retry, 1, reading)
     assert (request and request.history) == (sent and ("[p]", sent))
-    # what is trained on is whole
+    # the text to train on is not shortened
     assert reading.text == f"{reasoning} The answer is A"
     assert reflect().attempt(QUESTION, reading).rejected == "inconclusive"
 
 
-def test_a_chain_that_was_broken_off_in_its_middle_only_sends_what_is_missing(
+def test_an_attempt_interrupted_between_its_requests_sends_only_the_missing_one(
     steps: StepRunner, scripted: Start
 ) -> None:
     first_answers(steps, p="B", q="B")
@@ -336,15 +336,13 @@ def test_a_chain_that_was_broken_off_in_its_middle_only_sends_what_is_missing(
     done = steps.retry(server.base_url, **flags(steps, "reflect"))
     assert [row["outcome"] for row in done.rows] == ["solved", "solved"]
     # p, its verification twice, q and its verification
-    assert [asked_to_conclude(server), len(server.seen())] == [3, 5]
+    assert [verifications(server), len(server.seen())] == [3, 5]
     assert done.summary["reused"] == 0
     server.stop()
     assert steps.retry(server.base_url, **flags(steps, "reflect")).rows == done.rows
 
 
-def test_a_verification_that_fails_is_no_right_answer_and_is_asked_again_alone(
-    steps: StepRunner, scripted: Start
-) -> None:
+def test_a_failed_verification_is_no_right_answer_and_only_it_is_sent_again(steps: StepRunner, scripted: Start) -> None:
     first_answers(steps, p="B")
     server = scripted(
         rules=[
@@ -358,7 +356,7 @@ def test_a_verification_that_fails_is_no_right_answer_and_is_asked_again_alone(
     assert "HTTP 500" in failed.message
     done = steps.retry(server.base_url, **given)
     assert [row["outcome"] for row in done.rows] == ["solved"]
-    assert [asked_to_conclude(server), len(server.seen())] == [6, 7]
+    assert [verifications(server), len(server.seen())] == [6, 7]
 
 
 @pytest.mark.parametrize(
@@ -380,21 +378,21 @@ def test_a_verification_that_fails_is_no_right_answer_and_is_asked_again_alone(
     ],
     ids=["no prompt", "prompt of self", "no conclude", "wrong template", "reflect on what is right"],
 )
-def test_flags_that_do_not_go_together_are_told(steps: StepRunner, given: dict[str, Any], message: str) -> None:
+def test_flags_that_do_not_go_together_are_reported(steps: StepRunner, given: dict[str, Any], message: str) -> None:
     first_answers(steps, p="B")
     done = steps.retry("http://127.0.0.1:9/v1", **given)
     assert done.status == 1
     assert message in done.message
 
 
-def test_the_templates_of_the_project_belong_to_their_methods() -> None:
+def test_the_templates_of_the_project_fit_their_methods() -> None:
     for language in ("en", "zh"):
         folder: Path = PROMPTS / language
         for suffix in ("", "-short"):
             Method.read("distill", lambda *_: GREEDY, folder / f"distill{suffix}.txt", None)
             method = Method.read("reflect", lambda *_: GREEDY, folder / f"reflect{suffix}.txt", folder / "conclude.txt")
             assert method.template is not None
-            # the heading that the prompt asks for is the one that is read
+            # the heading that the prompt asks for is recognized
             heading = {"en": "Solution:", "zh": "解答："}[language]
             assert heading in method.template.text
             reading = method.read_completion(QUESTION, Completion(f"No.\n{heading}\nSo. 选A", "stop", 0, 0, 0.0))

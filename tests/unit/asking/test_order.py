@@ -1,4 +1,4 @@
-"""In what order questions go out: properties of the queue and of until-right under any course of events, no server."""
+"""The order of requests: properties of the queue and of UntilRight under random events; no server."""
 
 import random
 from collections import Counter, defaultdict
@@ -35,9 +35,9 @@ class Queue(RuleBasedStateMachine):
     def take(self) -> None:
         item = self.queue.take()
         if item is None:
-            assert not self.waiting, "an item waits and none was given"
+            assert not self.waiting, "an item waits, but none was returned"
             return
-        assert item in self.waiting, "it was given before"
+        assert item in self.waiting, "it was returned before"
         begun = {id for id, _ in self.in_flight}
         if item[0] in begun:
             assert {id for id, _ in self.waiting} <= begun, "another problem could have been begun instead"
@@ -80,7 +80,7 @@ class Queue(RuleBasedStateMachine):
         assert self.queue.take() is None
 
 
-def test_every_item_is_given_once_and_a_problem_is_left_only_when_all_others_are_begun() -> None:
+def test_every_item_is_taken_once_and_two_of_a_problem_only_when_all_problems_are_begun() -> None:
     Queue.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
     Queue.TestCase().runTest()
 
@@ -103,7 +103,7 @@ RIGHT, WRONG = "The answer is A", "The answer is B"
 
 @dataclass
 class World:
-    """A server and a clock made up: what becomes of an attempt is drawn when it goes out, a token takes a second."""
+    """A simulated server and clock: the completion is drawn when a request is sent, and a token takes a second."""
 
     chance: random.Random
     problems: int = 4
@@ -163,7 +163,7 @@ class World:
                 assert set(losers) <= set(in_flight)
                 for loser in losers:
                     if self.chance.random() < 0.1:
-                        # it came at the same moment: it is taken all the same
+                        # its completion arrived at the same moment, so it counts
                         _, completion = in_flight.pop(loser)
                         self.finish(loser, completion)
                         assert not list(scheduler.finish(loser, completion))
@@ -173,7 +173,7 @@ class World:
                     scheduler.drop(loser)
         assert scheduler.finished == sum(retry.is_over(self.attempts, self.keep) for retry in retries)
         refused = any(each.refused for attempts in self.finished.values() for each in attempts.values())
-        # a refusal ends a question, and a right answer may come at that very moment
+        # a refusal ends a question, and a right answer may arrive at the same moment
         if self.budget is None and not self.breakdowns and not refused:
             assert scheduler.solved == sum(any(self.right(each).values()) for each in self.finished.values())
         return retries
@@ -193,12 +193,12 @@ class World:
         key, number = pending.retry.key, pending.request.attempt
         assert 1 <= number <= self.attempts
         assert number not in self.finished[key], "it was finished before"
-        assert not self.over(key), "an attempt at a case that is over"
+        assert not self.over(key), "an attempt at a question that is over"
         beside = [other.request.attempt for other in in_flight if other.retry is pending.retry]
         assert number not in beside
         if not self.hedging:
             assert not beside
-            # but for numbers that failed and are asked again by another life of the server
+            # numbers that failed are sent again after a restart
             assert set(range(1, number)) <= self.finished[key].keys(), "one after the other"
         self.sent.append((key, number))
 
@@ -207,7 +207,7 @@ class World:
         self.finished[pending.retry.key][pending.request.attempt] = completion
 
     def right(self, attempts: dict[int, Completion]) -> dict[int, str]:
-        """The different right completions by the first attempt that gave each."""
+        """The different right completions, by the number of the first attempt that gave each."""
         found: dict[str, int] = {}
         for number in sorted(attempts):
             if attempts[number].finish_reason == "stop" and attempts[number].text.endswith(RIGHT):
@@ -220,12 +220,12 @@ class World:
         return refused or len(attempts) >= self.attempts or len(self.right(attempts)) >= self.keep
 
     def needed(self, key: Key) -> float:
-        """The number of the last attempt that would have been made, had they been made one after the other."""
+        """The number of the last attempt that is made if attempts follow each other."""
         right = sorted(self.right(self.finished[key]))
         return right[self.keep - 1] if len(right) >= self.keep else self.attempts
 
     def costs(self) -> tuple[float, float]:
-        """Tokens in all, and those of attempts that one after the other would not have been made."""
+        """Tokens in all, and tokens of attempts that are not made if attempts follow each other."""
         spent = [
             (key, number, float(completion.completion_tokens))
             for key, attempts in self.finished.items()
@@ -251,7 +251,7 @@ WORLDS: st.SearchStrategy[World] = st.builds(
 
 @settings(max_examples=300)
 @given(WORLDS)
-def test_whatever_happens_each_case_ends_over_and_no_attempt_is_made_twice_or_in_vain(world: World) -> None:
+def test_every_question_ends_over_and_no_attempt_is_made_twice_or_in_vain(world: World) -> None:
     retries = world.run()
     for retry in retries:
         assert world.over(retry.key)
@@ -265,7 +265,7 @@ def test_whatever_happens_each_case_ends_over_and_no_attempt_is_made_twice_or_in
     if not world.hedging:
         assert not world.cancelled
         assert world.breakdowns or wasted == 0
-    # the share bounds what is expected; what comes of it may lie above by little
+    # the share limits the expected waste; the actual waste may be a little above it
     assert wasted <= world.hedging * total + 3 * SAMPLING.max_tokens
     if not world.breakdowns:
         lost = Counter(world.sent) - Counter((key, number) for key, each in world.finished.items() for number in each)
@@ -286,7 +286,7 @@ def give(scheduler: UntilRight, completion: Completion) -> None:
 FAILURE = Completion("", "error", 0, 0, 1.0, error="HTTP 500")
 
 
-def test_a_question_that_a_restart_opens_again_is_counted_as_solved_once() -> None:
+def test_a_question_that_is_reopened_by_a_restart_counts_as_solved_once() -> None:
     retry, scheduler = one_question(keep=2)
     for completion in (Completion(RIGHT, "stop", 9, 5, 1.0), FAILURE, FAILURE):
         give(scheduler, completion)
@@ -299,7 +299,7 @@ def test_a_question_that_a_restart_opens_again_is_counted_as_solved_once() -> No
     assert (scheduler.finished, scheduler.solved) == (1, 1)
 
 
-def test_a_question_that_was_refused_is_not_asked_again_after_a_restart() -> None:
+def test_a_refused_question_is_not_asked_again_after_a_restart() -> None:
     retry, scheduler = one_question(keep=1)
     give(scheduler, FAILURE)
     give(scheduler, Completion("", "error", 0, 0, 1.0, error="HTTP 400", refused=True))
@@ -311,7 +311,7 @@ def test_a_question_that_was_refused_is_not_asked_again_after_a_restart() -> Non
 
 @settings(max_examples=200)
 @given(WORLDS, st.integers(0, 6000))
-def test_a_budget_is_kept_but_for_what_was_under_way_and_the_first_attempts_come_first(
+def test_a_budget_is_exceeded_at_most_by_requests_in_flight_and_first_attempts_come_first(
     world: World, budget: int
 ) -> None:
     world.budget, world.breakdowns = budget, 0.0
@@ -323,7 +323,7 @@ def test_a_budget_is_kept_but_for_what_was_under_way_and_the_first_attempts_come
 
 
 def simulated(seed: int, **settings: object) -> tuple[float, float, float]:
-    """Tokens in all, tokens wasted and time taken by 150 cases on 24 slots."""
+    """Tokens in all, tokens wasted, and the time for 150 questions with 24 requests at once."""
     world = World(random.Random(seed), problems=50, questions=150, concurrency=24, attempts=6, **settings)  # type: ignore[arg-type]
     world.run()
     return *world.costs(), world.now

@@ -1,4 +1,4 @@
-"""What a model is asked: the user's texts, unchanged, in templates that say what is read later."""
+"""Prompt templates: they contain the user's texts unchanged and ask for the form that is read later."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ def purpose(path: Path) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 @given(problem=TEXT, question=TEXT, options=st.lists(TEXT, min_size=2, max_size=26), right=st.integers(0, 25))
-def test_texts_stand_unchanged_and_in_order_in_the_prompt(
+def test_the_prompt_contains_the_texts_unchanged_and_in_order(
     path: Path, problem: str, question: str, options: list[str], right: int
 ) -> None:
     template = read(path, purpose(path))
@@ -41,14 +41,14 @@ def test_texts_stand_unchanged_and_in_order_in_the_prompt(
     assert prompt == expected
 
 
-def test_both_languages_have_a_prompt_of_each_kind_that_asks_for_what_is_read() -> None:
+def test_both_languages_have_a_prompt_of_each_kind_that_asks_for_the_form_that_is_read() -> None:
     assert sorted(PROMPTS.rglob("*.txt")) == sorted(FILES)
-    # the closed world is said in words, and the form asked for is one that is read
+    # the prompt explains the closed world and asks for a form that is read
     said = {"en": ("false", "The answer is"), "zh": ("假", "因此答案是：")}
     for path in FILES:
         text = read(path, purpose(path)).text
         closed_world, form = said[path.parent.name]
-        # the right letter may stand several times
+        # the right letter may occur several times
         assert all(text.count(f"{{{field}}}") == 1 for field in PURPOSES[purpose(path)].needed if field != "answer")
         assert form in text
         assert read_answer(f"{form} B", LETTERS) == "B"
@@ -58,9 +58,9 @@ def test_both_languages_have_a_prompt_of_each_kind_that_asks_for_what_is_read() 
             assert {"en": '"Solution:"', "zh": "“解答：”"}[path.parent.name] in text
 
 
-def test_the_prompts_of_before_are_asked_byte_for_byte() -> None:
+def test_the_prompts_are_byte_for_byte_those_of_earlier_versions() -> None:
     digests = {f"{path.parent.name}/{path.stem}": read(path).digest for path in FILES if purpose(path) == "answer"}
-    # another text would ask everything anew that the journals hold
+    # with another text, all questions in the journals would be asked again
     assert digests == {
         "en/answer": "9a9a4d5546d7",
         "en/answer-short": "e11b3e331576",
@@ -88,14 +88,14 @@ def test_the_digest_is_of_the_stripped_text(tmp_path: Path) -> None:
         ("conclude", " \n", "is empty"),
     ],
 )
-def test_a_template_that_will_not_do_is_told_with_its_file(tmp_path: Path, kind: str, text: str, message: str) -> None:
+def test_an_invalid_template_is_reported_with_its_file(tmp_path: Path, kind: str, text: str, message: str) -> None:
     path = tmp_path / "mine.txt"
     path.write_text(text)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: .*{re.escape(message)}"):
         read(path, kind)
 
 
-def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_or_one_that_is_not_text_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no\.txt: cannot read"):
         read(tmp_path / "no.txt")
     (tmp_path / "latin.txt").write_bytes("später".encode("latin-1"))
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
         read(tmp_path / "latin.txt")
 
 
-def test_the_faults_of_all_templates_come_at_once(tmp_path: Path) -> None:
+def test_the_faults_of_all_templates_are_reported_at_once(tmp_path: Path) -> None:
     texts = {"answer": "{problem} {question} {options} {answer}", "reflect": "Wrong.", "conclude": "So?"}
     for purpose, text in texts.items():
         (tmp_path / purpose).write_text(text)

@@ -1,4 +1,4 @@
-"""Step retry against a scripted server: asked until right, at most so often, and every attempt kept."""
+"""Step retry against a scripted server: asked until right, at most as often as allowed, and every attempt is kept."""
 
 from typing import Any
 
@@ -98,7 +98,7 @@ def test_every_first_wrong_question_is_asked_until_right_and_keeps_all_its_attem
     assert not any("[right/0]" in request["prompt"] for request in server.seen())
 
 
-def test_attempts_differ_in_their_seed_and_take_the_retry_sampling(steps: StepRunner, scripted: Start) -> None:
+def test_attempts_have_different_seeds_and_the_sampling_of_the_retry(steps: StepRunner, scripted: Start) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A", "A")))
     write_jsonl(steps.answers, wrong("p", "B", "B"))
     server = scripted(rules=[{"match": "", "replies": [{"content": "The answer is B"}]}])
@@ -108,7 +108,7 @@ def test_attempts_differ_in_their_seed_and_take_the_retry_sampling(steps: StepRu
     assert {(request["temperature"], request["top_p"]) for request in seen} == {(0.7, 0.9)}
 
 
-def test_a_second_retry_asks_nothing_and_more_attempts_ask_only_the_rest(steps: StepRunner, scripted: Start) -> None:
+def test_a_second_run_asks_nothing_and_more_attempts_ask_only_the_rest(steps: StepRunner, scripted: Start) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A"), problem("q", "A")))
     write_jsonl(steps.answers, [*wrong("p", "B"), *wrong("q", "B")])
     bad = {"content": "The answer is B"}
@@ -126,11 +126,11 @@ def test_a_second_retry_asks_nothing_and_more_attempts_ask_only_the_rest(steps: 
     assert [row["attempts"][:2] for row in five.rows] == [row["attempts"] for row in two.rows]
     assert len(server.seen()) == 9
     server.stop()
-    # fewer attempts again: what the journal holds, no more than asked for
+    # with fewer attempts, only so many are taken from the journal
     assert steps.retry(server.base_url, attempts=2).rows == two.rows
 
 
-def test_a_retry_that_was_broken_off_goes_on_with_the_attempt_it_was_at(steps: StepRunner, scripted: Start) -> None:
+def test_an_interrupted_retry_continues_with_its_attempt(steps: StepRunner, scripted: Start) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A")))
     write_jsonl(steps.answers, wrong("p", "B"))
     bad, refused = {"content": "The answer is B"}, {"status": 401, "error": "the key has expired"}
@@ -142,7 +142,7 @@ def test_a_retry_that_was_broken_off_goes_on_with_the_attempt_it_was_at(steps: S
     assert len(server.seen()) == 4
 
 
-def test_with_nothing_wrong_no_server_is_needed_and_it_is_said(steps: StepRunner) -> None:
+def test_with_nothing_wrong_no_server_is_needed_and_a_message_says_so(steps: StepRunner) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A", None)))
     rows = wrong("p", "A", "B")
     rows[1] |= {"expected": None, "correct": None}

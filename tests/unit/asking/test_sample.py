@@ -1,4 +1,4 @@
-"""Step sample against a scripted server: several completions of every question, none of them asked for twice."""
+"""Step sample against a scripted server: several completions of every question, none requested twice."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def sample(steps: StepRunner, base_url: str, samples: int, **flags: Any) -> Done
     return steps._run("sample", base_url, prompt=TEMPLATE, samples=samples, temperature=0.7, **flags)
 
 
-def test_every_question_is_asked_so_often_and_each_time_with_a_seed_of_its_own(
+def test_every_question_is_asked_as_often_as_wanted_each_time_with_its_own_seed(
     steps: StepRunner, scripted: Start
 ) -> None:
     records = indexed(problem("p", "A", None), problem("q", "B"))
@@ -69,7 +69,9 @@ def test_every_question_is_asked_so_often_and_each_time_with_a_seed_of_its_own(
     assert {(request["temperature"], request["top_p"]) for request in seen} == {(0.7, 0.9)}
 
 
-def test_samples_of_earlier_runs_are_kept_and_failed_ones_asked_again(steps: StepRunner, scripted: Start) -> None:
+def test_samples_of_earlier_runs_are_kept_and_failed_ones_are_requested_again(
+    steps: StepRunner, scripted: Start
+) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A"), problem("q", "B")))
     broken = {"status": 500, "error": "CUDA error"}
     replies = [{"content": "The answer is A"}, *[broken] * 5, {"content": "The answer is B"}]
@@ -79,7 +81,7 @@ def test_samples_of_earlier_runs_are_kept_and_failed_ones_asked_again(steps: Ste
     assert (failed["answer"], failed["finish_reason"], "CUDA error" in failed["error"]) == (None, "error", True)
     assert (done.summary["failed"], done.summary["failed_samples"], done.summary["reused"]) == (0, 1, 0)
     before = len(server.seen())
-    # more samples than before: the first ones are the same
+    # with more samples, the first ones are the same
     more = sample(steps, server.base_url, 3)
     assert [each["answer"] for each in more.rows[0]["completions"]] == ["A", "B", "B"]
     assert more.rows[0]["completions"][0] == done.rows[0]["completions"][0]
@@ -102,7 +104,7 @@ def test_a_server_that_refuses_everything_is_an_error(steps: StepRunner, scripte
 
 def test_parts_are_gathered_to_the_very_same_samples(steps: StepRunner, scripted: Start, tmp_path: Path) -> None:
     write_jsonl(steps.data, indexed(*(problem(name, "A", "B") for name in "pqr")))
-    # one sample of r is refused: that is no question without any
+    # one sample of r is refused, so r has others
     rules = [
         {"match": "0 of r", "replies": [{"status": 400}, {"content": "(A)"}]},
         {"match": "", "replies": [{"content": "The answer is B"}]},

@@ -1,4 +1,4 @@
-"""Parts of answer and retry, gathered: the same as one job's, whatever their number, and nothing asked twice."""
+"""Gathered parts of answer and retry: the result of one job for any number of parts, and nothing is asked twice."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ from servers import READY_PROMPT, Handler, Listener, Start
 
 PROBLEMS = indexed(*(problem(f"题{number}", *("ABCD"[: 1 + number % 3])) for number in range(7)))
 QUESTIONS = sum(len(record["questions"]) for record in PROBLEMS)
-# What depends on when and where something was asked.
+# Figures that depend on the time and the place of the asking.
 TIMES = {"wall_seconds", "server_seconds", "saturated", "parts"}
 
 
 class Seeded(Handler):
-    """Its answer depends on the request alone: prompt, sampling and seed."""
+    """A server whose reply depends on the request alone: prompt, sampling and seed."""
 
     script: ClassVar[dict[str, Any]] = {"model": "m"}
     asked: ClassVar[Counter[tuple[str, int]]] = Counter()
@@ -48,7 +48,7 @@ class Seeded(Handler):
 
 
 class Sharded:
-    """Runs a step in parts and gathers them, each number of parts in a folder of its own, but for the journals."""
+    """Runs a step in parts and gathers them. Each number of parts has its own folder; they share the journals."""
 
     def __init__(self, steps: StepRunner, base_url: str) -> None:
         self._asking, self.base_url = steps, base_url
@@ -75,7 +75,7 @@ class Sharded:
         return main(["gather", *map(str, words)])
 
     def run(self, step: str, of: int, **flags: Any) -> tuple[bytes, dict[str, Any]]:
-        """The file without the times of its lines, and the summary without times."""
+        """Run all parts and gather them; return the file and the summary, both without times."""
         assert [self.part(step, number, of, **flags) for number in range(1, of + 1)] == [0] * of
         assert of == 1 or self.gather(step, of) == 0
         folder = self._asking.folder / str(of)
@@ -103,7 +103,7 @@ def sharded(steps: StepRunner) -> Iterator[Sharded]:
 def test_any_number_of_parts_gives_the_very_same_files(sharded: Sharded, tmp_path: Path) -> None:
     results = {}
     for of in (1, 2, 3, 5):
-        # nothing is taken over
+        # each number of parts asks everything
         sharded.journals = tmp_path / f"journals-{of}"
         results[of] = [sharded.run(step, of) for step in ("answer", "retry")]
     (answers, _), (retries, summary) = results[1]
@@ -112,7 +112,7 @@ def test_any_number_of_parts_gives_the_very_same_files(sharded: Sharded, tmp_pat
     assert len(set(summary["solved_by_attempt"])) > 1, "attempts differ"
     for of in (2, 3, 5):
         assert results[of] == results[1]
-    # and each was asked for the very same things
+    # and each sent exactly the same requests
     assert set(Seeded.asked.values()) == {4}
     assert [part["questions"] for part in sharded.summary("answer", 5)["parts"]] == [1 + 3, 2 + 1, 3, 1, 2]
 
@@ -135,7 +135,7 @@ def test_nothing_is_asked_twice_when_the_number_of_parts_changes(sharded: Sharde
     assert sharded.part("answer", 2, 3) == 0
     some = Seeded.asked.total()
     assert 0 < some < QUESTIONS
-    # part 1 of 2 has questions that part 2 of 3 has answered, and others
+    # part 2 of 3 answered some of the questions of part 1 of 2
     sharded.part("answer", 1, 2)
     whole = sharded.run("answer", 1)
     assert (whole[1]["reused"] > some, whole[1]["requests"] > 0) == (True, True)
@@ -150,11 +150,11 @@ def test_nothing_is_asked_twice_when_the_number_of_parts_changes(sharded: Sharde
     assert Seeded.asked.total() == asked == len(Seeded.asked)
 
 
-def test_what_a_sibling_finished_is_taken_while_others_write_theirs(sharded: Sharded) -> None:
+def test_completions_of_a_sibling_are_used_while_it_is_being_written(sharded: Sharded) -> None:
     assert sharded.part("answer", 1, 2) == 0
     half = Seeded.asked.total()
     path = sharded.journals / "answer.1-of-2.jsonl"
-    # being written at this moment
+    # another run is writing it
     with Journal(path, "whoever"), path.open("ab") as file:
         file.write(b'{"digest": "00')
         file.flush()
@@ -164,7 +164,7 @@ def test_what_a_sibling_finished_is_taken_while_others_write_theirs(sharded: Sha
     assert Seeded.asked.total() == QUESTIONS
 
 
-def test_a_broken_line_of_a_sibling_is_told(sharded: Sharded, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_line_of_a_sibling_is_reported(sharded: Sharded, capsys: pytest.CaptureFixture[str]) -> None:
     sharded.journals.mkdir()
     broken = sharded.journals / "answer.1-of-2.jsonl"
     broken.write_text("no journal\n")
@@ -188,7 +188,7 @@ def test_the_journals_of_parts_are_shown_and_compacted(sharded: Sharded, capsys:
 def test_a_budget_of_tokens_is_divided_over_the_parts(sharded: Sharded) -> None:
     sharded.run("answer", 1)
     sharded.run("answer", 2)
-    # before there is a completion, one is expected to be as long as it may be
+    # without any completion so far, one is expected to reach max_tokens
     limits = {"attempts": 50, "token_budget": 301, "max_tokens": 30}
     whole = sharded.run("retry", 1, **limits)[1]
     assert whole["skipped"] + whole["exhausted"] + whole["solved"] == whole["questions"]
@@ -206,10 +206,10 @@ def test_a_part_without_problems_needs_no_server(steps: StepRunner) -> None:
     write_jsonl(steps.answers, [answer_row("p", "B")])
     done = steps.retry("http://127.0.0.1:9/v1", part="2/2")
     assert (done.status, done.rows, done.summary["questions"]) == (0, [], 0)
-    assert "nothing to learn from" not in done.message, "others may have what to learn from"
+    assert "nothing to learn from" not in done.message, "other parts may have questions to learn from"
 
 
-def test_a_part_whose_questions_are_all_refused_is_a_part_all_the_same(steps: StepRunner, scripted: Start) -> None:
+def test_a_part_whose_questions_are_all_refused_is_no_error(steps: StepRunner, scripted: Start) -> None:
     write_jsonl(steps.data, indexed(problem("p", "A"), problem("q", "A")))
     server = scripted(rules=[{"match": "of p?", "replies": [{"status": 400, "error": "the prompt is too long"}]}])
     done = steps.answer(server.base_url, part="1/2")
@@ -220,7 +220,7 @@ def test_a_part_whose_questions_are_all_refused_is_a_part_all_the_same(steps: St
     assert read_jsonl(steps.journal) == []
 
 
-def test_what_is_no_part_is_refused_with_the_flags(steps: StepRunner, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_part_is_refused_with_the_flags(steps: StepRunner, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(steps.command("answer", "http://127.0.0.1:9/v1", part="3/2"))
     assert "argument --part: '3/2' is not a part" in capsys.readouterr().err

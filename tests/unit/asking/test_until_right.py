@@ -1,4 +1,4 @@
-"""Step retry against a scripted server: which attempt goes out when, and what is cancelled."""
+"""Step retry against a scripted server: the order of the attempts, and which are cancelled."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def first_wrong(steps: StepRunner, *ids: str) -> None:
-    """Problems of one question each, whose first answer was wrong; the prompt is the id in brackets."""
+    """Write problems of one question each with a wrong first answer; the prompt is the id in brackets."""
     write_jsonl(steps.data, indexed(*(problem(id, "A") for id in ids)))
     write_jsonl(steps.answers, [answer_row(id, "B") for id in ids])
 
@@ -35,7 +35,7 @@ def asked(server: ScriptedServer, id: str) -> list[dict[str, Any]]:
 # --- attempts of one question
 
 
-def test_each_attempt_has_its_own_temperature_and_the_last_stands_for_all_further_ones(
+def test_each_attempt_has_its_own_temperature_and_further_ones_have_the_last(
     steps: StepRunner, scripted: Start
 ) -> None:
     first_wrong(steps, "p")
@@ -44,13 +44,11 @@ def test_each_attempt_has_its_own_temperature_and_the_last_stands_for_all_furthe
     ladder = [0.6, 0.8, 1.0, 1.0, 1.0]
     assert [attempt["temperature"] for attempt in done.rows[0]["attempts"]] == ladder
     assert sorted(request["temperature"] for request in server.seen()) == ladder
-    # of another ladder only the attempts at the same temperature are known
+    # with other temperatures, only attempts at the same temperature are reused
     assert steps.retry(server.base_url, attempts=5, temperature=(0.6, 0.9, 1.0)).summary["reused"] == 4
 
 
-def test_with_keep_a_question_is_asked_until_so_many_different_completions_are_right(
-    steps: StepRunner, scripted: Start
-) -> None:
+def test_keep_asks_until_enough_different_completions_are_right(steps: StepRunner, scripted: Start) -> None:
     first_wrong(steps, "two", "alike", "late")
     again = {"content": "  the ANSWER  is a\n"}
     other = {"content": "B is younger, so the answer is A"}
@@ -100,13 +98,13 @@ def test_the_outcome_says_why_a_question_was_not_solved(steps: StepRunner, scrip
     assert done.summary["truncated"] == 2
     again = steps.retry(server.base_url, attempts=3, hedging=0)
     assert again.summary["reused"] == 14
-    assert len(asked(server, "failed")) == 30, "what failed is asked again by the next run"
+    assert len(asked(server, "failed")) == 30, "the next run asks failures again"
 
 
 # --- side by side
 
 
-def test_the_last_question_gets_attempts_side_by_side_and_the_losers_are_cancelled_on_the_server(
+def test_the_last_question_gets_attempts_side_by_side_and_the_server_learns_which_are_cancelled(
     steps: StepRunner, scripted: Start
 ) -> None:
     easy = [f"p{number}" for number in range(40)]
@@ -125,15 +123,15 @@ def test_the_last_question_gets_attempts_side_by_side_and_the_losers_are_cancell
     sent = asked(server, "hard")
     assert 3 <= len(sent) <= 6
     assert max(request["of_this_prompt"] for request in sent) >= 2
-    # all the slow ones, and the server knows of it
+    # all the slow ones, and the server has noticed
     assert len([closed for closed in server.closed() if closed["prompt"] == "[hard]"]) == len(sent) - 2
     assert done.summary["cancelled"] >= len(sent) - 2
-    # they ran for longer than a usual completion takes, so that they count as one each
+    # they ran for longer than a usual completion takes, so each counts as one completion
     each = done.summary["completion_tokens"] / done.summary["attempts"]
     assert 0.5 * each <= done.summary["cancelled_tokens"] <= done.summary["cancelled"] * 1.5 * each
-    # an easy one may have been asked twice at the same moment, but what was cancelled is no attempt
+    # an easy question may have had two attempts at the same moment; a cancelled one is no attempt
     assert 42 <= done.summary["attempts"] == len(read_jsonl(steps.journal)) <= 42 + 7
-    # a solved question gets no further attempt, whoever asks
+    # a solved question gets no further attempt in a later run
     before = len(server.seen())
     again = steps.retry(server.base_url, concurrency=8, attempts=6)
     assert again.rows == done.rows
@@ -142,7 +140,7 @@ def test_the_last_question_gets_attempts_side_by_side_and_the_losers_are_cancell
     assert again.summary["completion_tokens"] == done.summary["completion_tokens"]
 
 
-def test_without_hedging_no_question_has_two_attempts_under_way(steps: StepRunner, scripted: Start) -> None:
+def test_without_hedging_no_question_has_two_attempts_in_flight(steps: StepRunner, scripted: Start) -> None:
     ids = [f"p{number}" for number in range(12)]
     first_wrong(steps, *ids)
     slow_bad, slow_good = {**BAD, "delay": 0.05}, {**GOOD, "delay": 0.05}
@@ -162,7 +160,7 @@ def test_hedging_does_not_spend_more_than_its_share_when_every_attempt_is_wrong(
     first_wrong(steps, *(f"p{number}" for number in range(10)))
     server = scripted(rules=[{"match": "[p", "replies": [{**BAD, "delay": 0.02}]}])
     done = steps.retry(server.base_url, concurrency=32, attempts=5)
-    # all attempts are needed, so that nothing is wasted by asking them at once
+    # all attempts are needed, so asking them at once wastes nothing
     assert len(server.seen()) == 50
     assert done.summary["cancelled"] == 0
     assert [[attempt["attempt"] for attempt in row["attempts"]] for row in done.rows] == [[1, 2, 3, 4, 5]] * 10

@@ -17,7 +17,7 @@ from helpers import read_jsonl, write_jsonl
 
 
 def sampled(*answers: str | None, expected: str | None = "A", question: int = 0) -> dict[str, Any]:
-    """A row of samples; `-` was cut off at the limit, `!` is a failed request."""
+    """A row of samples; `-` is a truncated one, `!` a failed one."""
     return {
         "id": "p",
         "question": question,
@@ -49,7 +49,7 @@ def voted(folder: Path, rows: list[dict[str, Any]], votes: int) -> tuple[list[di
     return read_jsonl(folder / "test.jsonl"), json.loads((folder / "test.summary.json").read_text())
 
 
-def test_a_line_is_one_of_answers(tmp_path: Path) -> None:
+def test_a_vote_is_written_as_an_answer(tmp_path: Path) -> None:
     rows, summary = voted(tmp_path, [sampled("B", "-", "A", None, "A")], 5)
     assert rows == [
         {
@@ -85,7 +85,7 @@ def test_a_line_is_one_of_answers(tmp_path: Path) -> None:
     }
 
 
-def test_a_vote_is_scored_as_answers_are_and_says_what_one_sample_gets(tmp_path: Path) -> None:
+def test_a_vote_is_scored_like_an_answer_and_reports_the_accuracy_of_one_sample(tmp_path: Path) -> None:
     rows = [
         sampled("A", "A", "B"),
         sampled("B", "C", "A", question=1),
@@ -93,9 +93,9 @@ def test_a_vote_is_scored_as_answers_are_and_says_what_one_sample_gets(tmp_path:
         sampled("D", "D", "D", question=3, expected=None),
     ]
     lines, summary = voted(tmp_path, rows, 2)
-    # B and C have one vote each: B came first
+    # B and C have one vote each; B came first
     assert [line["answer"] for line in lines] == ["A", "B", None, "D"]
-    assert summary["wall_seconds"] is None, "three were sampled and two vote: how long two take was not measured"
+    assert summary["wall_seconds"] is None, "of three samples two vote, and the time for two was not measured"
     assert (summary["labelled_samples"], summary["right_samples"]) == (6, 2)
     output = tmp_path / "test.json"
     flags = ["--model", "m", "--variant", "self+maj2", "--split", "test", "--served", "x", "--output", str(output)]
@@ -120,9 +120,7 @@ def voted_line(*answers: str | None) -> dict[str, Any]:
         (["!", "!"], "sample 0", "error"),
     ],
 )
-def test_where_no_sample_votes_the_best_of_them_is_shown(
-    samples: list[str | None], shown: str, finish_reason: str
-) -> None:
+def test_if_no_sample_votes_the_best_one_is_shown(samples: list[str | None], shown: str, finish_reason: str) -> None:
     line = voted_line(*samples)
     assert (line["answer"], line["correct"], line["votes"]) == (None, False, {})
     assert (line["completion"], line["finish_reason"], "error" in line) == (
@@ -133,7 +131,7 @@ def test_where_no_sample_votes_the_best_of_them_is_shown(
 
 
 @given(st.lists(st.sampled_from(["A", "B", "C", "-", "!", None]), min_size=1, max_size=9))
-def test_no_letter_has_more_votes_and_of_equals_none_came_earlier(answers: list[str | None]) -> None:
+def test_no_other_letter_has_more_votes_or_as_many_and_came_earlier(answers: list[str | None]) -> None:
     line = voted_line(*answers)
     letters = [answer for answer in answers if answer in ("A", "B", "C")]
     counts = {letter: letters.count(letter) for letter in letters}
@@ -146,7 +144,7 @@ def test_no_letter_has_more_votes_and_of_equals_none_came_earlier(answers: list[
         assert line["answer"] is None
 
 
-def test_too_few_samples_are_told_with_what_to_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_samples_are_reported_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AssertionError):
         voted(tmp_path, [sampled("A", "A"), sampled("A", question=1)], 2)
     message = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The rows of answers, samples and retries: what a line of each file holds, and what may be done with it.
+"""The rows of answers, samples and retries: the lines of their files, and whether they can be used.
 
 Steps write rows with `to_record` and read them with `read_answers`, `read_samples` and `read_retries`. Whether a
 completion failed, is truncated, is complete or is accepted is decided here and nowhere else.
@@ -52,7 +52,7 @@ class AnswerRow(Ending):
     Attributes:
         id: of the problem.
         question: index of the question in its problem, from 0.
-        prompt: what the model was asked, all of it.
+        prompt: the whole prompt.
         completion: the model's text; empty where the server gave none.
         answer: the letter read from the completion, None where none could be read.
         expected: the label, None for a question without one.
@@ -62,7 +62,7 @@ class AnswerRow(Ending):
         seconds: from sending the request to the end of the answer.
         model: the name that the server gives the model.
         template: digest of the prompt template; None in files of early versions.
-        votes: of a majority vote, votes by letter; None for a single completion.
+        votes: votes by letter if several samples voted; None for a single completion.
         error: the server's message where it gave no completion.
     """
 
@@ -213,16 +213,16 @@ class AttemptRow(Ending):
 
     Attributes:
         attempt: its number from 1; numbers are missing where an attempt was cancelled.
-        temperature: that it was sampled with.
-        completion: the text that may be trained on: of reflect, only the part below the heading.
+        temperature: of its sampling.
+        completion: the text that may be trained on. Of reflect, that is only the part below the heading.
         answer: the letter read from it, None where none could be read.
         correct: whether that is the label.
         rejected: why a right answer is not accepted, None where it is: `gives-away`, it says that the model was given
             the answer; `inconclusive`, its reasoning does not lead to the answer; `no-solution`, no heading says where
             the reasoning begins that may be trained on.
-        completion_tokens: of all that was generated for the attempt, the verification included.
-        critique: of reflect, what the model wrote above the heading.
-        conclusion: of reflect, the completion that verified it.
+        completion_tokens: of all completions of the attempt, the verification included.
+        critique: of reflect, the text above the heading.
+        conclusion: of reflect, the completion of the verification.
         error: the server's message where it gave no completion.
     """
 
@@ -248,7 +248,7 @@ class AttemptRow(Ending):
         """Read an attempt.
 
         Args:
-            place: its place among the attempts of its question, from 1; its number in files of early versions.
+            place: among the attempts of its question, from 1; its number in files of early versions, which have none.
         """
         return cls(
             attempt=record.get("attempt", place),
@@ -291,7 +291,7 @@ class RetryRow:
             there were answers, but no right one. `unreadable`: no completion had an answer that could be read.
             `truncated`: all completions were cut off by their limit of tokens. `failed`: the server gave no completion.
             `skipped`: never asked, since the budget was spent.
-        template: digest of the template of the prompt that the attempts were asked with.
+        template: digest of the template of the attempts' prompt.
         attempts: in the order of their numbers.
     """
 

@@ -242,7 +242,7 @@ class RetrySummary(Summary):
     """`retries/{strategy}.summary.json`: questions were asked again until right.
 
     Attributes:
-        method: of `errata.asking.methods.METHODS`.
+        method: of `errata.config.methods.ASKING_METHODS`.
         conclude_template: digest of the template that verified reflections; None where nothing was verified.
         solved, rejected, exhausted, unreadable, truncated, failed, skipped: questions by their outcome, see `OUTCOMES`.
         solved_by_attempt: how many questions each attempt was the first to solve, from attempt 1.
