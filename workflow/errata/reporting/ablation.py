@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from errata.config.strategies import Strategies
 from errata.config.variants import BASE
@@ -13,7 +12,7 @@ from errata.reporting.ablation_page import NO_ROWS, NO_START, Result, to_markdow
 from errata.reporting.configuration import read_configuration
 from errata.reporting.costs import TrainingCost, count_rows, list_trainings, measure_cost
 from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
-from errata.reporting.tables import write_csv
+from errata.reporting.tables import Cell, write_csv
 
 SELF = "self"
 
@@ -150,10 +149,10 @@ def find_untrained(
     return results
 
 
-def _to_record(result: Result, strategies: Strategies, reference: str | None) -> dict[str, Any]:
+def _to_record(result: Result, strategies: Strategies, reference: str | None) -> dict[str, Cell]:
     """A row of the CSV file."""
     score, strategy = result.row.score if result.row else None, result.strategy
-    compared: dict[str, Any] = {}
+    compared: dict[str, Cell] = {}
     for name, comparison in ((BASE, result.to_base), (reference, result.to_reference)):
         if name is not None:
             compared[f"gained_{name}"] = comparison.test.first_only if comparison else None

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from errata.config.configuration import Configuration
 from errata.config.variants import BASE
@@ -16,6 +16,7 @@ from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
 from errata.reporting.tables import (
     COMPARISON_NOTE,
     DASH,
+    Cell,
     accuracy,
     difference,
     number,
@@ -134,10 +135,10 @@ def compare_models(rows: Sequence[Row]) -> tuple[str | None, list[Baseline]]:
     return split, list(models.values())
 
 
-def _to_record(model: Baseline) -> dict[str, Any]:
+def _to_record(model: Baseline) -> dict[str, Cell]:
     """A row of the CSV file."""
     any_score = next(iter(model.rows.values())).score
-    record: dict[str, Any] = {
+    record: dict[str, Cell] = {
         "model": model.model,
         "weights_gib": any_score.weights_gib,
         "served": any_score.served,

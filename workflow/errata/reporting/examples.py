@@ -1,7 +1,6 @@
 """Examples from a run: counts of the retries, and a few questions of each kind."""
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -139,19 +138,14 @@ def find_flips(
     Returns:
         The first examples in the variant's file order, and the number of all such questions.
     """
-
-    def found() -> Iterator[Key]:
-        for key, answer in variant.items():
-            before = base.get(key)
-            if (
-                before is not None
-                and answer.expected is not None
-                and before.expected == answer.expected
-                and (before.correct is True, answer.correct is True) == (not to_right, to_right)
-            ):
-                yield key
-
-    keys = list(found())
+    keys = [
+        key
+        for key, answer in variant.items()
+        if key in base
+        and answer.expected is not None
+        and base[key].expected == answer.expected
+        and (base[key].correct is True, answer.correct is True) == (not to_right, to_right)
+    ]
     examples = [
         Example(
             f"{key.id}, question {key.question}: expected {variant[key].expected}, "

@@ -3,12 +3,14 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from errata.core.files import atomic_file
 from errata.core.wording import p_value
 from errata.reporting.leaderboard import LEVEL, Comparison
 from errata.scoring.score import Score
+
+Cell = str | float | None
+"""A cell of a CSV file; None where it is not known."""
 
 DASH = "–"
 """Shown for figures that are not known or do not apply."""
@@ -20,7 +22,7 @@ COMPARISON_NOTE = (
 )
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
     """Write rows with the same columns. Unknown figures are empty, fractions are rounded to six digits."""
     with atomic_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
