@@ -21,15 +21,18 @@ def snakemake(
         errors: whether the text contains what goes to stderr.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        output = Path(scratch) / "output"
-        process = _CONTEXT.Process(target=_run, args=(folder, output, list(arguments), dict(environment), errors))
+        output, status = Path(scratch) / "output", Path(scratch) / "status"
+        words = (folder, output, status, list(arguments), dict(environment), errors)
+        process = _CONTEXT.Process(target=_run, args=words)
         process.start()
         process.join()
-        assert process.exitcode is not None
-        return process.exitcode, output.read_text(encoding="utf-8")
+        # not process.exitcode: when another thread starts a process meanwhile, both may read it, and one gets 255
+        return int(status.read_text()), output.read_text(encoding="utf-8")
 
 
-def _run(folder: Path, output: Path, arguments: list[str], environment: dict[str, str], errors: bool) -> None:
+def _run(
+    folder: Path, output: Path, status: Path, arguments: list[str], environment: dict[str, str], errors: bool
+) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -41,4 +44,11 @@ def _run(folder: Path, output: Path, arguments: list[str], environment: dict[str
     sys.argv = ["snakemake", *arguments]
     from snakemake.cli import main
 
-    main()
+    code: int | str | None = 1
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    finally:
+        status.write_text(str(code if isinstance(code, int) else int(code is not None)))
