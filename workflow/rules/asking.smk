@@ -1,7 +1,7 @@
 # The wrong-questions loop: ask every question, ask those that were answered wrong again until right, keep the right
 # answers. With generate.shards each asking rule makes parts, one job a part, and a gathering rule joins them.
 
-# The end of the asking rules' messages.
+# The messages of the asking rules end with it.
 PART = f", part {{wildcards.part}} of {SHARDS}" if SHARDS > 1 else ""
 
 
@@ -23,7 +23,7 @@ rule answer:
         PLAN.by_part(layout.benchmark("{model}/answer-base-{split}"))
     wildcard_constraints:
         split="train|test",
-    # on the path that everything waits for: before environments that are needed later
+    # all later jobs wait for this one, so it runs before the environments of later steps are built
     priority: 10
     threads: ASKING_THREADS
     resources:
@@ -104,7 +104,7 @@ rule retry:
         **server_params("retry"),
         sampling=flags(
             max_tokens=GENERATE.max_tokens,
-            # a list has one for each attempt
+            # one, or a list with one for each attempt
             temperature=GENERATE.retry_temperature,
             top_p=GENERATE.top_p,
             seed=GENERATE.seed,
@@ -212,7 +212,7 @@ if SHARDS > 1:
             " --summaries {input.summaries} --output {output.retries} --summary {output.summary} 2>&1 | tee -i {log}"
 
 
-# Decoding beside the greedy completion: several completions are sampled, and the majority of their answers counts.
+# Beside greedy decoding: sample several completions of a question, and let the majority of their answers count.
 
 
 rule sample:
@@ -295,5 +295,5 @@ rule gather_folds:
         " --summaries {input.summaries} --output {output.answers} --summary {output.summary} 2>&1 | tee -i {log}"
 
 
-# the base is one model for all folds
+# The base model is the same for all folds, so it is sampled on all of them at once.
 ruleorder: gather_folds > vote

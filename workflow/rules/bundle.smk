@@ -4,7 +4,7 @@ from errata.bundle import bundle as bundling
 
 rule bundle:
     input:
-        # the interpreter is that of the first
+        # the first one provides the interpreter
         environments=[layout.ready(name) for name in ["workflow", *PLAN.environments()]],
         models=bases(PLAN),
     output:

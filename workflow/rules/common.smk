@@ -29,7 +29,7 @@ from errata.plan.plan import Plan, bases
 from errata.plan.targets import Targets
 
 HOOKS = Hooks()
-# In a module, --config belongs to the workflow that uses it. Only keys which that workflow has passed on count here.
+# In a module, --config belongs to the workflow that uses it. Only the keys that it passes on count here.
 OVERRIDES = workflow.config_settings.config
 if not workflow.modifier.is_main_snakefile():
     OVERRIDES = {name: value for name, value in OVERRIDES.items() if name in config}
@@ -43,7 +43,7 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-# Steps receive the configuration as this file. Its name changes with its content, and reruns what is made of it.
+# Steps receive the configuration as this file. A changed configuration has another name, and so reruns these steps.
 CONFIGURATION_FILE = write_configuration(CONFIGURATION)
 migration.migrate(Path(".snakemake"))
 GENERATE, SCORE = CONFIGURATION.generate, CONFIGURATION.score
@@ -65,7 +65,7 @@ shorten_failures(logger)
 
 
 def before_jobs():
-    """On Slurm: check whether jobs can be submitted, and watch over them."""
+    """On Slurm: check that jobs can be submitted, and watch them from then on."""
     try:
         HOOKS.before(workflow.executor_plugin.name, workflow)
     except UserError as error:
@@ -88,19 +88,22 @@ def any_of(names):
 
 
 def other_splits(wildcards):
-    """The other splits' files: corrections may name their ids. A change in them does not rebuild this split."""
+    """The files of the other splits, since corrections may name their ids. Their age does not rebuild this split."""
     return ancient([getattr(CONFIGURATION.dataset, split) for split in SPLITS if split != wildcards.split])
 
 
 def from_asking(path, **shown):
-    """The output of an asking rule: the result (shown in Snakemake's report so), or a part of it that is temporary."""
+    """The output of an asking rule: the result itself, or with shards a temporary part of it.
+
+    `shown` is how Snakemake's report shows the result.
+    """
     if SHARDS == 1:
         return report(path, **shown) if shown else path
     return temp(PLAN.by_part(layout.in_parts(path)))
 
 
 def parts_of(path):
-    """All parts of a result, in order; other wildcards stay."""
+    """All parts of a result, in order, with the other wildcards left in."""
     return [from_asking(path).replace("{part}", str(part + 1)) for part in range(SHARDS)]
 
 
@@ -108,10 +111,10 @@ def trust_remote_code(wildcards):
     return flags(trust_remote_code=PLAN.all_models[wildcards.model].trust_remote_code)
 
 
-# The rules answer, retry and sample have this in common: the server, and what an asking job has for itself.
+# The rules answer, retry and sample share this: the server, and the private files of a job.
 SERVER_INPUT = dict(weights=PLAN.server_weights, environment=PLAN.server_environment)
 SERVER_RESOURCES = dict(
-    # not a parameter: answers are the same with another concurrency
+    # not a param, since answers do not depend on it
     concurrency=GENERATE.concurrency,
     gpu=PLAN.server_gpus,
 )
@@ -127,9 +130,9 @@ def server_params(step):
 
 
 def own_benchmarks(wildcards, input):
-    """Measurements of the jobs of this configuration, without those of strategies or models that were renamed.
+    """The measurements of jobs of this configuration; files of renamed strategies or models are ignored.
 
-    They are no inputs: a training must not be repeated because a measurement of it is missing.
+    They are not inputs: a training must not be repeated because its measurement is missing.
     """
     found = map(str, sorted(Path(layout.BENCHMARKS).rglob("*.tsv")))
     return [path for path in found if any(rule.is_producer(path) for rule in workflow.rules)]
@@ -137,12 +140,12 @@ def own_benchmarks(wildcards, input):
 
 wildcard_constraints:
     model=any_of(PLAN.all_models),
-    # folds: all folds of train, answered by models trained without them
+    # folds: all folds of train together, each answered by a model that was trained without it
     split=r"train|test|fold\d+|folds",
     fold=r"\d+",
     strategy=any_of(PLAN.strategies),
     bits=any_of(map(str, PLAN.bits)),
-    # with the majority of so many samples
+    # +maj8: the majority of 8 samples
     variant=rf"({any_of(['base', *PLAN.tuned_variants])})(\+maj\d+)?",
     environment="[a-z0-9-]+",
     part="[0-9]+",

@@ -1,4 +1,4 @@
-# The questions: validated and corrected before any model is started.
+# The questions. They are validated and corrected before any model is started.
 
 DATASET = CONFIGURATION.dataset
 

@@ -4,6 +4,11 @@
 GGUF_MODELS = [model for model in PLAN.all_models if PLAN.ships_gguf(model)]
 
 
+def fetch_flags(wildcards):
+    model = PLAN.all_models[wildcards.model]
+    return flags(source=model.source, revision=model.revision or None, sha256=model.sha256 or None)
+
+
 rule fetch_gguf:
     output:
         layout.GGUF,
@@ -16,11 +21,7 @@ rule fetch_gguf:
     localrule: True
     params:
         python=PYTHON,
-        flags=lambda wildcards: flags(
-            source=PLAN.all_models[wildcards.model].source,
-            revision=PLAN.all_models[wildcards.model].revision or None,
-            sha256=PLAN.all_models[wildcards.model].sha256 or None,
-        ),
+        flags=fetch_flags,
     message:
         "Fetching {wildcards.model} as GGUF"
     shell:
@@ -64,11 +65,7 @@ rule fetch_checkpoint:
     localrule: True
     params:
         python=layout.python("serve-cpu"),
-        flags=lambda wildcards: flags(
-            source=PLAN.all_models[wildcards.model].source,
-            revision=PLAN.all_models[wildcards.model].revision or None,
-            sha256=PLAN.all_models[wildcards.model].sha256 or None,
-        ),
+        flags=fetch_flags,
     message:
         "Fetching {wildcards.model}"
     shell:

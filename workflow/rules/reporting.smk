@@ -44,11 +44,11 @@ rule report:
 
 rule ablation:
     input:
-        scores=TARGETS.compared,
-        answers=TARGETS.compared_answers,
-        summaries=TARGETS.compared_summaries,
-        training_sets=TARGETS.compared_sets,
-        adapters=TARGETS.compared_adapters,
+        scores=TARGETS.ablation_scores,
+        answers=TARGETS.ablation_answers,
+        summaries=TARGETS.ablation_summaries,
+        training_sets=TARGETS.ablation_sets,
+        adapters=TARGETS.ablation_adapters,
         environment=layout.ready("serve-cpu"),
     output:
         table=report(

@@ -1,4 +1,4 @@
-# The answers of every variant are scored and exported.
+# The answers of every variant are scored, and exported for submission.
 
 
 rule base_answers:
@@ -38,7 +38,7 @@ rule score:
     localrule: True
     params:
         python=layout.python("serve-cpu"),
-        full=lambda wildcards, input: (["--checkpoint", str(input.weights)] if input.weights else []),
+        full=lambda wildcards, input: flags(checkpoint=str(input.weights) or None),
         served=PLAN.served_as,
         seen=lambda wildcards: flags(held_out="no" if PLAN.has_seen(wildcards) else None),
     message:

@@ -57,7 +57,7 @@ rule dataset_info:
 
 rule train:
     input:
-        base=PLAN.trained_from,
+        base=PLAN.start_checkpoint,
         dataset=layout.TRAINING_SET,
         environment=layout.ready(f"train-{PLAN.hardware}"),
     output:
@@ -76,7 +76,7 @@ rule train:
         python=layout.python(f"train-{PLAN.hardware}"),
         template=lambda wildcards: PLAN.models[wildcards.model].template,
         settings=PLAN.training_settings,
-        stage=lambda wildcards: PLAN.strategies[wildcards.strategy].stage,
+        stage=lambda wildcards: PLAN.strategy(wildcards).stage,
         seed=GENERATE.seed,
         remote=lambda wildcards: flags(
             trust_remote_code=PLAN.all_models[wildcards.model].trust_remote_code,
@@ -98,7 +98,7 @@ rule train:
 
 rule merge_lora:
     input:
-        base=PLAN.trained_from,
+        base=PLAN.start_checkpoint,
         adapter=layout.ADAPTER,
         environment=layout.ready(f"train-{PLAN.hardware}"),
     output:

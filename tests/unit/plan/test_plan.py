@@ -140,8 +140,8 @@ def test_training_leaves_out_what_is_scored_and_takes_a_strategys_own_settings()
     )
     assert made.held_out(learns("self")) == ["results/data/test.jsonl"]
     assert made.held_out(learns("dpo.fold2")) == ["results/data/test.jsonl", "results/data/fold2.jsonl"]
-    assert made.trained_from(learns("dpo.fold2")) == "results/m/tuned/self.fold2"
-    assert made.trained_from(learns("self")) == "results/m/base/checkpoint"
+    assert made.start_checkpoint(learns("dpo.fold2")) == "results/m/tuned/self.fold2"
+    assert made.start_checkpoint(learns("self")) == "results/m/base/checkpoint"
     assert json.loads(made.training_settings(learns("dpo"))) == {"learning_rate": 1e-6, "num_train_epochs": 3}
 
 
@@ -197,7 +197,7 @@ def test_rounds_end_where_nothing_new_is_solved() -> None:
 def test_the_ablation_leaves_out_what_has_nothing_to_train_on_and_what_starts_from_it() -> None:
     more = {"reflect": {}, "dpo": {}, "after": {"method": "dpo", "start_from": "reflect"}}
     targets = Targets(plan(strategies=["self"], ablation=more), Made(reflect=0, dpo=3, after=4))
-    scored = [path.split("/")[3] for path in targets.compared(of())]
+    scored = [path.split("/")[3] for path in targets.ablation_scores(of())]
     assert scored == ["base", "self", "dpo"]
     # what is for the ablation alone is neither quantized nor on the leaderboard
     assert targets.variants("m") == ["base", "self", "self-3bit", "self-4bit"]
@@ -213,9 +213,9 @@ def test_report_and_ablation_declare_what_they_read() -> None:
     assert targets.base_weights(of()) == ["results/m/base/checkpoint"]
     # an empty set is why there is no row of a strategy; what would start from it has none
     sets = [f"results/m/sft/{name}.json" for name in ("self", "self-round2", "reflect", "dpo")]
-    assert targets.compared_sets(of()) == sets
-    assert targets.compared_adapters(of()) == [f"results/m/adapter/{name}" for name in ("self", "self-round2", "dpo")]
-    assert targets.compared_summaries(of()) == [
+    assert targets.ablation_sets(of()) == sets
+    assert targets.ablation_adapters(of()) == [f"results/m/adapter/{name}" for name in ("self", "self-round2", "dpo")]
+    assert targets.ablation_summaries(of()) == [
         *(f"results/m/retries/{name}.summary.json" for name in ("self", "self-round2", "reflect")),
         f"{scores}/self/train.summary.json",
     ]
@@ -226,20 +226,20 @@ def test_an_ablation_without_anything_to_train_or_to_score_is_refused(tmp_path: 
     write_jsonl(test, [problem("p", None)])
     unlabelled = {"train": "a", "test": str(test)}
     with pytest.raises(UserError, match=r"no question of .*test.jsonl has an answer.* Set dataset.folds"):
-        Targets(plan(dataset=unlabelled), Made()).compared(of())
-    assert Targets(plan(dataset={**unlabelled, "folds": 2}, ablation=["self"]), Made()).compared(of())
+        Targets(plan(dataset=unlabelled), Made()).ablation_scores(of())
+    assert Targets(plan(dataset={**unlabelled, "folds": 2}, ablation=["self"]), Made()).ablation_scores(of())
     endpoint = {"engine": "endpoint", "base_url": "http://127.0.0.1:9/v1", "source": None}
     with pytest.raises(UserError, match="none can be trained"):
-        Targets(plan(model=endpoint), Made()).compared(of())
+        Targets(plan(model=endpoint), Made()).ablation_scores(of())
     write_jsonl(test, [problem("p", None, "A")])
-    assert Targets(plan(dataset=unlabelled, ablation=["self"]), Made()).compared(of())
+    assert Targets(plan(dataset=unlabelled, ablation=["self"]), Made()).ablation_scores(of())
 
 
 def test_folds_are_scored_where_all_of_them_have_something_to_train_on() -> None:
     made = plan(dataset={"folds": 2}, strategies={"self": {}, "again": {"method": "self", "rounds": 2}})
     rows = {"again_round2": 1, "again_round2_fold1": 1, "again_round2_fold2": 0}
     targets = Targets(made, Made(**rows))
-    assert targets.folded("m") == ["base", "self", "again"]
+    assert targets.fold_variants("m") == ["base", "self", "again"]
     assert [path for path in targets.scores(of()) if "folds" in path] == [
         f"results/m/scores/{variant}/folds.json" for variant in ("base", "self", "again")
     ]

@@ -1,4 +1,4 @@
-"""The file by which steps receive the configuration."""
+"""The file that passes the configuration to steps."""
 
 import hashlib
 import json
@@ -13,12 +13,12 @@ def write_configuration(configuration: Configuration) -> str:
     """Write a configuration in the working directory, where jobs on other nodes read it too.
 
     Returns:
-        The file's path. It contains a digest of the content: jobs of an earlier or a concurrent run with another
-        configuration keep theirs, and Snakemake reruns a rule with the path among its params when the content changes.
+        The file's path. It contains a digest of the content. So runs with different configurations have different
+        files, and Snakemake reruns a rule that has the path among its params when the configuration changes.
     """
     text = json.dumps(configuration.to_record())
     path = Path(configuration_path(text))
-    # once is enough, and a folder that cannot be written to is then none of a dry run's business
+    # an existing file is not written again, so that dry runs work in folders without write permission
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
@@ -28,5 +28,5 @@ def write_configuration(configuration: Configuration) -> str:
 
 
 def configuration_path(text: str) -> str:
-    """The path of the file with this text."""
+    """The path of the configuration file with this text."""
     return str(layout.PRIVATE / f"config-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json")

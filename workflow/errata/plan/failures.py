@@ -1,7 +1,7 @@
-"""Snakemake's messages about a failed job, shortened on the screen; its own log file keeps them whole.
+"""Shorter messages about failed jobs on the screen. Snakemake's log file still contains them in full.
 
-The step has already said what is wrong. After that Snakemake shows the command twice, once with the prefix of every
-job, and all inputs and outputs, so that the step's message scrolls away.
+The step has already printed what is wrong. Snakemake then prints the command twice, once with the prefix of every job,
+and all inputs and outputs, so that the step's message scrolls away.
 """
 
 import copy
@@ -17,7 +17,7 @@ def shorten_failures(logger: logging.Logger) -> None:
         logger: Snakemake's.
     """
     for handler in logger.handlers:
-        # a logger plugin of the user's formats by itself
+        # not the handler of a logger plugin, which has a format of its own
         if handler.name == "DefaultStreamHandler":
             handler.addFilter(_Shorten(handler))
 
@@ -30,7 +30,7 @@ class _Shorten(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         event = getattr(record, "event", None)
         if event == LogEvent.ERROR and "CalledProcessError" in record.getMessage():
-            # the next message says so too
+            # the message about the failed job follows and contains the same
             return False
         if event == LogEvent.JOB_ERROR:
             short = copy.copy(record)

@@ -1,4 +1,4 @@
-"""Flags of `python -m errata STEP`, which the rules write out in their `params`."""
+"""Flags of `python -m errata STEP` for the `params` of the rules."""
 
 import json
 from typing import Any
@@ -13,7 +13,8 @@ def flags(**values: Any) -> Flags:
     """Flags by name: `max_tokens=96` becomes `--max-tokens 96`.
 
     Args:
-        values: None and False leave a flag out, True stands for a flag without a value, and a list for several values.
+        values: a flag is left out if its value is None or False, has no value if it is True, and has several if it is
+            a list.
     """
     found: Flags = []
     for name, value in values.items():
@@ -26,18 +27,21 @@ def flags(**values: Any) -> Flags:
 
 
 def unless(default: Any, value: Any) -> Any:
-    """A value that differs from the step's default; None otherwise.
+    """The value if it differs from the step's default, else None.
 
-    A flag equal to the default is omitted, so that adding a key to the configuration does not make Snakemake rebuild
-    existing files: it takes a changed command for a reason.
+    Flags equal to the default are omitted, so that a new key of the configuration does not change the commands of
+    existing files: Snakemake makes a file again when its command changes.
     """
     return None if value == default else value
 
 
 def server_flags(plan: Plan, wildcards: Wildcards, input: Any) -> Flags:
-    """How the model that a job asks is served, and which part of the questions it is asked.
+    """How the model of an asking job is served, and which part of the questions it gets.
 
-    Jobs on one machine each have a port of their own.
+    Each part has a port of its own, since jobs may run on the same machine.
+
+    Args:
+        input: the job's input files; `weights` is what the server loads, empty for an endpoint.
     """
     model, variant = plan.model_to_ask(wildcards)
     settings, engine = plan.all_models[model], plan.engine(model, variant)

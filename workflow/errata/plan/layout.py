@@ -1,6 +1,6 @@
-"""Where every file is that a rule makes or reads: the only module that knows the folders of results/ and .envs/.
+"""The paths of all files that rules make or read. No other module knows the folders of results/ and .envs/.
 
-A pattern has Snakemake's wildcards in braces; `str.format` fills them. All these paths are relative to the working
+Patterns contain Snakemake's wildcards in braces; `str.format` fills them. All paths are relative to the working
 directory.
 """
 
@@ -9,8 +9,6 @@ from pathlib import Path
 
 from errata.config.variants import BASE, Variant
 from errata.core.places import REPOSITORY
-
-RESULTS = "results"
 
 # The questions
 DATA = "results/data/{split}.jsonl"
@@ -23,19 +21,19 @@ FOLD = "results/data/fold{fold}.jsonl"
 GGUF = "results/{model}/base/model.gguf"
 CHECKPOINT = "results/{model}/base/checkpoint"
 
-# Answers: of the base model, and of what is scored. `summary` gives the file beside each.
+# Answers of the base model, and of every variant that is scored. `summary` gives the file beside each.
 ANSWERS = "results/{model}/answers/{split}.jsonl"
 MERGED = "results/{model}/merged/{split}.jsonl"
 RETRIES = "results/{model}/retries/{strategy}.jsonl"
 SAMPLES = "results/{model}/samples/{variant}/{split}.jsonl"
 SCORED_ANSWERS = "results/{model}/scores/{variant}/{split}.jsonl"
-# Base models are answered for once; their scores have copies.
+# A base model is asked once. Its answers are copied to where they are scored.
 BASE_COPIES = "results/{model}/scores/base/{split}.jsonl"
 FOLDED_ANSWERS = "results/{model}/scores/{variant}/folds.jsonl"
 VOTED_ANSWERS = "results/{model}/scores/{variant}+maj{votes}/{split}.jsonl"
 SCORE = "results/{model}/scores/{variant}/{split}.json"
 SUBMISSION = "results/{model}/submission/{variant}/{split}.jsonl"
-# What an asking job keeps for itself; `{job}` is its name.
+# Private files of an asking job; `{job}` is its name.
 JOURNAL = "results/{model}/journal/{job}.jsonl"
 SERVER_LOG = "results/logs/{model}/{job}.server.log"
 
@@ -62,9 +60,9 @@ BASELINES = "results/baselines.csv"
 BUNDLE = "results/bundle/errata.tar"
 BENCHMARKS = "results/benchmarks"
 
-# The workflow's own files, which `own` finds from any working directory
+# A file of the workflow itself; `own` finds it from any working directory.
 LOCK = "envs/{environment}.txt"
-# What this workflow writes in the working directory beside its results.
+# The folder for whatever else the workflow writes into the working directory.
 PRIVATE = Path(".snakemake", "errata")
 
 
@@ -82,18 +80,18 @@ def log(job: str) -> str:
     """The log of a rule's jobs.
 
     Args:
-        job: the rule's name and wildcards, in the folder of the model.
+        job: the rule's name and wildcards; jobs of a model are in a folder with its name.
     """
     return f"results/logs/{job}.log"
 
 
 def benchmark(job: str) -> str:
-    """Snakemake's measurements of a rule's jobs."""
+    """Snakemake's measurements of a rule's jobs; `job` as in `log`."""
     return f"{BENCHMARKS}/{job}.tsv"
 
 
 def ready(environment: str) -> str:
-    """The flag file of an environment, which says that it is built."""
+    """The flag file of an environment. It exists once the environment is built."""
     return f".envs/{environment}.ok"
 
 
@@ -109,15 +107,15 @@ def python(environment: str) -> str:
 
 def checkpoint(model: str, variant: str = BASE) -> str:
     """The full checkpoint of a variant: the base, a tuned or a quantized one."""
-    if variant == BASE:
-        return CHECKPOINT.format(model=model)
-    bits = Variant.parse(variant).bits
-    return f"results/{model}/{'quantized' if bits else 'tuned'}/{variant}"
+    parsed = Variant.parse(variant)
+    pattern = CHECKPOINT if variant == BASE else QUANTIZED if parsed.bits else TUNED
+    return pattern.format(model=model, strategy=parsed.strategy, bits=parsed.bits)
 
 
 def dequantized(model: str, variant: str) -> str:
-    """The plain checkpoint made of a quantized one."""
-    return f"results/{model}/dequantized/{variant}"
+    """The plain checkpoint that is made from a quantized variant."""
+    parsed = Variant.parse(variant)
+    return DEQUANTIZED.format(model=model, strategy=parsed.strategy, bits=parsed.bits)
 
 
 def part(path: str, shards: int) -> str:
@@ -128,7 +126,7 @@ def part(path: str, shards: int) -> str:
 
 
 def in_parts(path: str) -> str:
-    """The same file in the folder of results that are still to be gathered."""
+    """The same file in the subfolder for parts, which are gathered later."""
     folder, name = os.path.split(path)
     return f"{folder}/parts/{name}"
 
@@ -143,7 +141,7 @@ def own(path: str) -> str:
 
 
 def link_workflow() -> None:
-    """Make the link through which `own` leads, unless the working directory is the project's folder."""
+    """Make the link that `own` uses, unless the working directory is the project's folder."""
     link = PRIVATE / "workflow"
     if _at_home() or (link.is_symlink() and link.readlink() == REPOSITORY):
         return

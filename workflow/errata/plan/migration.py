@@ -1,9 +1,10 @@
-"""Records of Snakemake about results of version 0.1.0, rewritten once so that they need not be made again.
+"""Rewrite Snakemake's records about results of version 0.1.0 once, so that these results are not made again.
 
-Until then the rules report, ablation and baselines had the whole configuration in their commands and did not declare
-everything that they read. Both are among Snakemake's reasons to rerun a rule. A record of that time is known by
-the configuration among its params: it is replaced by the path of its file, so that a changed configuration is still a
-reason; recorded inputs and command are removed, since Snakemake does not compare what was not recorded.
+In that version the rules report, ablation and baselines had the whole configuration in their commands and did not
+declare everything that they read. A changed command or input is a reason for Snakemake to rerun a rule. A record of
+version 0.1.0 is recognized by the configuration among its params. The configuration is replaced by the path of its
+file, so that changing it is still a reason. The inputs and the command are removed, since Snakemake compares only what
+is recorded.
 
 This module can be deleted when nobody has results of version 0.1.0 any more. Records in a database
 (`--persistence-backend db`) are left as they are: these rules, which take seconds, then run once more.
@@ -31,7 +32,7 @@ def migrate(snakemake: Path) -> None:
         snakemake: the folder .snakemake of the working directory.
     """
     for output in _OUTPUTS:
-        # a record may be missing, or be one that another process is writing; then there is nothing to do
+        # nothing to do if the record is missing, or incomplete because another process is writing it
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             _migrate(snakemake / "metadata" / urlsafe_b64encode(output.encode()).decode())
 
@@ -49,7 +50,11 @@ def _migrate(path: Path) -> None:
 
 
 def _without_configuration(param: str) -> str:
-    """A recorded param, Python's representation of its value, with the path in place of the configuration."""
+    """A recorded param, with the path in place of the configuration.
+
+    Args:
+        param: Python's representation of the value.
+    """
     value = ast.literal_eval(param)
     if not (isinstance(value, str) and value.startswith("{") and {"dataset", "models"} <= json.loads(value).keys()):
         return param

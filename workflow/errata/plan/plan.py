@@ -1,7 +1,7 @@
-"""Which models a job asks, trains and weighs, and from which files.
+"""The models, files and settings of each job, derived from the configuration.
 
-Methods that take wildcards are input functions of the rules. Strategies whose completions are made alike share them;
-the rounds and folds of a strategy are strategies of their own.
+Methods that take wildcards are input functions of the rules. Strategies that make their completions in the same way
+share them. Each round and each fold of a strategy is a strategy of its own here.
 """
 
 import json
@@ -35,11 +35,11 @@ class Plan:
 
     Attributes:
         models: the models of the pipeline, by name.
-        all_models: these, and the ones that target `baselines` alone scores.
-        trainable: the models with weights of their own.
+        all_models: the same, and the models that only target `baselines` scores.
+        trainable: the models that have a source of weights.
         tuned_variants: every tuned and quantized variant that can be made.
-        whole_variants: those that are trained on all folds.
-        shards: in how many jobs the questions are asked, each with a server of its own.
+        whole_variants: the tuned variants that are trained on all folds.
+        shards: the number of jobs that share the questions, each with a server of its own.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -56,7 +56,7 @@ class Plan:
         self.whole_variants = [variant for variant in self.tuned_variants if Variant.parse(variant).fold is None]
 
     def server_threads(self, cores: int) -> int:
-        """The threads of an asking job on a machine with so many cores.
+        """The threads of an asking job on a machine with this number of cores.
 
         On the CPU a server uses every core, so servers run one after another. Servers on GPUs run side by side.
         """
@@ -73,13 +73,13 @@ class Plan:
         return settings.tuned_engine or (own if settings.engine == "endpoint" else settings.engine)
 
     def serving_environment(self, model: str, variant: str = BASE) -> str:
-        """The environment of the jobs that ask a variant; it contains the server too, unless that is an endpoint."""
+        """The environment of the jobs that ask a variant; it also contains the server, unless that is an endpoint."""
         if self.engine(model, variant) == "vllm":
             return "serve-cuda" if self.hardware == "cuda" else "serve-vllm-cpu"
         return "serve-cpu"
 
     def environments(self) -> list[str]:
-        """All environments of the pipeline, whose versions the report shows."""
+        """All environments of the pipeline; the report shows their versions."""
         teachers = {strategy.teacher for strategy in self.strategies.values() if strategy.teacher}
         serving = {self.serving_environment(model) for model in {*self.models, *teachers}}
         serving |= {self.serving_environment(model, "tuned") for model in self.trainable}
@@ -106,7 +106,7 @@ class Plan:
     # Weights
 
     def weights(self, model: str, variant: str) -> str | list[str]:
-        """What the server loads: nothing for an endpoint, else a GGUF file or a checkpoint."""
+        """The GGUF file or checkpoint that the server loads; an empty list for an endpoint."""
         bits, engine = Variant.parse(variant).bits, self.engine(model, variant)
         if engine == "endpoint":
             return []
@@ -133,12 +133,12 @@ class Plan:
         return layout.checkpoint(model, name) if variant.bits else self.weights(model, name)
 
     def source_made_here(self, wildcards: Wildcards) -> list[str]:
-        """The checkpoint of this workflow that is the source of a model, if it is one."""
+        """The source of a model, if this workflow makes it."""
         source = own_source(self.all_models[wildcards.model].source)
         return [source] if source else []
 
     def served_as(self, wildcards: Wildcards) -> str:
-        """How a variant was served, in words for the leaderboard."""
+        """How a variant is served, in words for the leaderboard."""
         engine, bits = self.engine(wildcards.model, wildcards.variant), Variant.parse(wildcards.variant).bits
         if bits and self.hardware == "cpu":
             return f"{_ENGINES[engine]}, dequantized: a CPU has no {bits}-bit GPTQ kernels"
@@ -163,16 +163,17 @@ class Plan:
         return layout.python(self.serving_environment(*self.model_to_ask(wildcards)))
 
     def server_gpus(self, wildcards: Wildcards) -> int:
-        """The number of GPUs of a server, for which cluster executors ask."""
+        """The number of GPUs that an asking job requests from a cluster for its server."""
         model, variant = self.model_to_ask(wildcards)
         on_gpus = self.engine(model, variant) == "vllm" and self.hardware == "cuda"
         return gpus.count_gpus(self.server_options(model, variant)) if on_gpus else 0
 
     def job_file(self, step: str, pattern: str) -> Callable[[Wildcards], str]:
-        """The path of a file that belongs to one asking job.
+        """An input function: the path of a file that belongs to one asking job.
 
         Args:
-            pattern: `{job}` in it stands for the job's name.
+            step: the job's step, with which its name begins.
+            pattern: the path, with `{model}` and with `{job}` for the job's name.
         """
 
         def path(wildcards: Wildcards) -> str:
@@ -184,16 +185,16 @@ class Plan:
         return path
 
     def by_part(self, path: str) -> str:
-        """A file of an asking rule; with shards there is one for each part, whose number is a wildcard."""
+        """A file of an asking rule. With shards there is one for each part, and the part's number is a wildcard."""
         return path if self.shards == 1 else layout.part(path, self.shards)
 
-    # What is asked, trained on and scored
+    # Questions, answers and training
 
     def strategy(self, wildcards: Wildcards) -> Strategy:
         return self.strategies[wildcards.strategy]
 
-    def trained_from(self, wildcards: Wildcards) -> str:
-        """The checkpoint on which an adapter is trained, and into which it is merged."""
+    def start_checkpoint(self, wildcards: Wildcards) -> str:
+        """The checkpoint that an adapter is trained on and merged into."""
         return layout.checkpoint(wildcards.model, self.strategy(wildcards).start_from or BASE)
 
     def training_settings(self, wildcards: Wildcards) -> str:
@@ -202,27 +203,27 @@ class Plan:
         return json.dumps(keys, sort_keys=True)
 
     def first_answers(self, wildcards: Wildcards) -> str:
-        """The answers to the training questions whose wrong ones a strategy learns from."""
+        """The answers to the training questions; a strategy learns from the wrong ones."""
         return self.answers(wildcards.model, self.strategy(wildcards).respondent, "train")
 
     def answers(self, model: str, variant: str, split: str) -> str:
-        """The answers of a variant; those of the base model are where rule answer writes them."""
+        """The answers of a variant."""
         if variant == BASE:
             return layout.ANSWERS.format(model=model, split=split)
         return layout.SCORED_ANSWERS.format(model=model, variant=variant, split=split)
 
     def retries(self, wildcards: Wildcards) -> str:
-        """The completions on which a strategy is trained."""
+        """The completions that a strategy is trained on."""
         return layout.RETRIES.format(model=wildcards.model, strategy=self.strategies.retries(wildcards.strategy))
 
     def held_out(self, wildcards: Wildcards) -> list[str]:
-        """The questions that are scored, on which nothing may be trained or calibrated."""
+        """The questions that are scored; nothing may be trained or calibrated on them."""
         fold = self.strategy(wildcards).fold
         own = [] if fold is None else [layout.FOLD.format(fold=fold)]
         return [layout.DATA.format(split="test"), *own]
 
     def earlier_sets(self, wildcards: Wildcards) -> list[str]:
-        """The training sets of the rounds before."""
+        """The training sets of the earlier rounds of a strategy."""
         before = []
         strategy = self.strategy(wildcards)
         while strategy.round > 1:
@@ -235,7 +236,7 @@ class Plan:
         return layout.DATA.format(split=_file_of(wildcards.split))
 
     def base_answers(self, wildcards: Wildcards) -> str:
-        """The answers of the base model, which no training has changed: it is one model for all folds."""
+        """The answers of the base model. It is the same model for all folds, since it is not trained."""
         return layout.ANSWERS.format(model=wildcards.model, split=_file_of(wildcards.split))
 
     def base_summary(self, wildcards: Wildcards) -> str:
@@ -253,12 +254,9 @@ class Plan:
         return [layout.summary(answers) for answers in self.fold_answers(wildcards)]
 
     def has_seen(self, wildcards: Wildcards) -> bool:
-        """Whether a base model was itself trained here on the questions that are scored, whatever is left out later."""
-        return wildcards.split != "test" and trained_here(self._sources, wildcards.model)
-
-    @property
-    def _sources(self) -> dict[str, str | None]:
-        return {name: model.source for name, model in self.all_models.items()}
+        """Whether a base model was itself trained here on the scored questions. Then holding out folds is no help."""
+        sources = {name: model.source for name, model in self.all_models.items()}
+        return wildcards.split != "test" and trained_here(sources, wildcards.model)
 
     # Prompts
 
@@ -270,59 +268,59 @@ class Plan:
         return own or layout.own(f"config/prompts/{dataset.language}/{purpose}{short}.txt")
 
     def method_prompts(self, wildcards: Wildcards) -> list[str]:
-        """The templates of a strategy's own prompts: with what a question is asked, and with what concluded."""
+        """The templates of a strategy's own prompts: the one that asks a question, and the one that concludes."""
         return [self.prompt_file(purpose) for purpose in self.strategy(wildcards).spec.prompts]
 
     def own_prompts(self, wildcards: Wildcards) -> dict[str, str]:
-        """Flags of a method with prompts of its own: its name and these prompts."""
+        """The flags `method`, `prompt` and `conclude` of a method that has prompts of its own; else none."""
         prompts = dict(zip(("prompt", "conclude"), self.method_prompts(wildcards), strict=False))
         return {"method": self.strategy(wildcards).method, **prompts} if prompts else {}
 
     def prompt_files(self) -> dict[str, Path]:
-        """All templates that are used, by purpose."""
+        """All prompt templates of this configuration, by purpose."""
         own = [purpose for strategy in self.strategies.values() for purpose in strategy.spec.prompts]
         return {purpose: Path(self.prompt_file(purpose)) for purpose in ["answer", *own]}
 
     # Strategies
 
     def may_be_empty(self, strategy: str) -> bool:
-        """Whether a strategy may have nothing to train on: in a further round, or for the ablation alone."""
+        """Whether a strategy may have nothing to train on: a later round, or a strategy of the ablation only."""
         training = Variant.parse(strategy)
         return training.round > 1 or training.family not in self.strategies.full
 
     def strategies_of(self, stage: str) -> list[str]:
-        """The strategies of a kind of training, with rounds and folds.
+        """The strategies of one kind of training, including their rounds and folds.
 
         Args:
-            stage: LLaMA-Factory's name of it.
+            stage: LLaMA-Factory's name of the kind of training.
         """
         return [name for name, strategy in self.strategies.items() if strategy.stage == stage]
 
 
 def _file_of(split: str) -> str:
-    """The split whose data file contains the questions of a split: all folds together are train."""
+    """The split whose data file contains the questions of `split`: for all folds together that is train."""
     return "train" if split == "folds" else split
 
 
 def bases(plan: Plan) -> list[str]:
-    """The fetched base weights of a full run: of models that are trained, and of teachers that are served here.
+    """The base weights that a full run fetches: of models that are trained, and of teachers that are served here.
 
-    A model whose source is made here is not fetched; the model that its source is made of is.
+    If the source of a model is made here, the model that it is made from is fetched instead.
     """
     teachers = [each.teacher for each in plan.strategies.values() if each.teacher]
     wanted = [*plan.trainable, *(teacher for teacher in teachers if plan.engine(teacher) != "endpoint")]
-    for model in wanted:  # the list grows meanwhile
+    for model in wanted:  # the list grows in this loop
         made = own_source(plan.all_models[model].source)
         maker = made.split("/")[1] if made else model
         if maker in plan.all_models and maker not in wanted:
             wanted.append(maker)
     return [
-        fetched(plan, model)
+        fetched_weights(plan, model)
         for model in dict.fromkeys(wanted)
         if plan.all_models[model].source and not own_source(plan.all_models[model].source)
     ]
 
 
-def fetched(plan: Plan, model: str) -> str:
-    """The weights of a model as they are fetched."""
+def fetched_weights(plan: Plan, model: str) -> str:
+    """The file or folder that a model is fetched to."""
     return (layout.GGUF if plan.ships_gguf(model) else layout.CHECKPOINT).format(model=model)

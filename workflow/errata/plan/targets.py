@@ -1,4 +1,4 @@
-"""The targets of a run: the variants of each model that are scored, as far as there is something to train on."""
+"""The targets of a run: the files of all variants that are scored, as far as there is something to train on."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -7,14 +7,15 @@ from errata.config.variants import BASE, Variant, fold_name, round_name
 from errata.core.errors import UserError
 from errata.core.files import read_jsonl
 from errata.plan import layout
-from errata.plan.plan import Plan, Wildcards, fetched
+from errata.plan.plan import Plan, Wildcards, fetched_weights
 
 
 class Targets:
-    """The files that the target rules ask for; the methods that take wildcards are input functions.
+    """The files that the target rules request. Methods that take wildcards are input functions.
 
     Args:
-        rows: gives the number of rows in the training set of a model and a strategy, once it is made.
+        rows: returns the number of rows in the training set of a model and a strategy. It first lets Snakemake make the
+            set.
     """
 
     def __init__(self, plan: Plan, rows: Callable[[str, str], int]) -> None:
@@ -25,20 +26,24 @@ class Targets:
         """Whether a strategy, and the one it starts from, have something to train on."""
         if not self._can_start(model, strategy):
             return False
-        # where an empty set is a fault, its own step ends the run
+        # if an empty set is a fault, the step that makes it ends the run
         return not self.plan.may_be_empty(strategy) or self._rows(model, strategy) > 0
 
     def trainings(self, model: str, strategies: Mapping[str, int], folds: int = 0) -> list[str]:
         """The strategies of a model that are trained, round after round, until a round has nothing to train on.
 
         Args:
-            strategies: how many rounds each has.
-            folds: with folds, a strategy counts when it has something to train on without each of them.
+            strategies: the number of rounds of each strategy.
+            folds: the number of folds. A round counts only if there is something to train on without each fold.
         """
         return [name for name, empty in self._rounds(model, strategies, folds) if empty is None]
 
     def _rounds(self, model: str, strategies: Mapping[str, int], folds: int) -> Iterator[tuple[str, str | None]]:
-        """The rounds of strategies up to the first that cannot be trained, with the training that stops it, if any."""
+        """The rounds of each strategy up to the first that cannot be trained.
+
+        Yields:
+            The name of a round, and the training that has nothing to train on; None if all can be trained.
+        """
         for strategy, rounds in strategies.items() if model in self.plan.trainable else []:
             for number in range(1, rounds + 1):
                 name = round_name(strategy, number)
@@ -49,13 +54,13 @@ class Targets:
                     break
 
     def variants(self, model: str) -> list[str]:
-        """The variants of a model that are scored on test; only the base where there is nothing to train."""
+        """The variants of a model that are scored on test; only the base if nothing can be trained."""
         tuned = self.trainings(model, self.plan.strategies.full)
         quantized = [str(Variant(name, bits)) for name in tuned for bits in self.plan.bits]
         return self._with_majorities([BASE, *tuned, *quantized])
 
-    def folded(self, model: str) -> list[str]:
-        """The variants that are scored on all folds. Quantized ones are not: each fold would need its own."""
+    def fold_variants(self, model: str) -> list[str]:
+        """The variants that are scored on all folds: no quantized ones, since each fold would need its own."""
         strategies = self.plan.strategies
         if not strategies.folds:
             return []
@@ -78,7 +83,7 @@ class Targets:
 
     def scores(self, _: Wildcards) -> list[str]:
         """The scores of the report."""
-        splits = {"test": self.variants, "folds": self.folded}
+        splits = {"test": self.variants, "folds": self.fold_variants}
         return [
             layout.SCORE.format(model=model, variant=variant, split=split)
             for model in self.plan.models
@@ -87,49 +92,45 @@ class Targets:
         ]
 
     def scored_answers(self, wildcards: Wildcards) -> list[str]:
-        """The answers beside these scores."""
+        """The answers beside the scores of the report."""
         return _answers_of(self.scores(wildcards))
 
     def adapters(self, _: Wildcards) -> list[str]:
-        return [layout.ADAPTER.format(model=model, strategy=name) for model, name in self._full()]
+        return [layout.ADAPTER.format(model=model, strategy=name) for model, name in self._report_trainings()]
 
     def retries(self, _: Wildcards) -> list[str]:
-        """The completions on which the strategies of the report are trained."""
-        names = {(model, self.plan.strategies.retries(name)) for model, name in self._full()}
+        """The completions that the strategies of the report are trained on."""
+        names = {(model, self.plan.strategies.retries(name)) for model, name in self._report_trainings()}
         return sorted(layout.RETRIES.format(model=model, strategy=name) for model, name in names)
 
     def first_answers(self, _: Wildcards) -> list[str]:
-        """The answers to which these completions are the retries."""
-        strategies = self.plan.strategies
-        return list(
-            dict.fromkeys(
-                self.plan.answers(model, strategies[name].respondent, "train") for model, name in self._full()
-            )
-        )
+        """The first answers that these completions are retries of."""
+        asked = [(model, self.plan.strategies[name].respondent) for model, name in self._report_trainings()]
+        return list(dict.fromkeys(self.plan.answers(model, variant, "train") for model, variant in asked))
 
     def summaries(self, wildcards: Wildcards) -> list[str]:
-        """The summaries beside everything that the report shows, which say with what prompts it was asked."""
+        """The summaries beside everything that the report shows. They name the prompts."""
         asked = [*self.first_answers(wildcards), *self.scored_answers(wildcards), *self.retries(wildcards)]
         return [layout.summary(path) for path in asked]
 
     def questions(self, _: Wildcards) -> list[str]:
-        """The questions of the splits that the report shows; those of all folds are the training questions."""
+        """The questions of the splits that the report shows; the folds together are the training questions."""
         splits = ["test", *(["train"] if self.plan.strategies.folds else [])]
         return [layout.DATA.format(split=split) for split in splits]
 
     def base_weights(self, _: Wildcards) -> list[str]:
-        """The fetched weights of the models that are served here: the report says where they are from."""
-        return [fetched(self.plan, model) for model in self.plan.models if self.plan.all_models[model].source]
+        """The fetched weights of the models that are served here; the report names their sources."""
+        return [fetched_weights(self.plan, model) for model in self.plan.models if self.plan.all_models[model].source]
 
-    def _full(self) -> list[tuple[str, str]]:
-        """The trainings of the whole pipeline."""
+    def _report_trainings(self) -> list[tuple[str, str]]:
+        """The models and strategies of all trainings of the report."""
         full = self.plan.strategies.full
         return [(model, name) for model in self.plan.trainable for name in self.trainings(model, full)]
 
     # Rule ablation
 
-    def compared(self, _: Wildcards) -> list[str]:
-        """The scores of the ablation: of every strategy, on questions that no training has seen.
+    def ablation_scores(self, _: Wildcards) -> list[str]:
+        """The scores of every strategy on questions that its training has not seen.
 
         Raises:
             UserError: nothing can be trained, or no question that could be scored has an answer.
@@ -151,30 +152,33 @@ class Targets:
             for variant in [BASE, *self.trainings(model, strategies.ablation, strategies.folds)]
         ]
 
-    def compared_answers(self, wildcards: Wildcards) -> list[str]:
-        """The answers beside these scores."""
-        return _answers_of(self.compared(wildcards))
+    def ablation_answers(self, wildcards: Wildcards) -> list[str]:
+        """The answers beside the scores of the ablation."""
+        return _answers_of(self.ablation_scores(wildcards))
 
-    def compared_adapters(self, _: Wildcards) -> list[str]:
-        return [layout.ADAPTER.format(model=model, strategy=name) for model, name in self._compared()]
+    def ablation_adapters(self, _: Wildcards) -> list[str]:
+        return [layout.ADAPTER.format(model=model, strategy=name) for model, name in self._ablation_trainings()]
 
-    def compared_sets(self, _: Wildcards) -> list[str]:
-        """The training sets of the ablation, also the empty ones: the table names what had nothing to train on."""
-        return [layout.TRAINING_SET.format(model=model, strategy=name) for model, name in self._compared(empty=True)]
+    def ablation_sets(self, _: Wildcards) -> list[str]:
+        """The training sets of the ablation, including empty ones: the table names strategies without any rows."""
+        return [
+            layout.TRAINING_SET.format(model=model, strategy=name)
+            for model, name in self._ablation_trainings(empty=True)
+        ]
 
-    def compared_summaries(self, _: Wildcards) -> list[str]:
-        """What it cost to ask for these training sets, and to have later rounds answer the training questions."""
-        strategies, made = self.plan.strategies, self._compared(empty=True)
+    def ablation_summaries(self, _: Wildcards) -> list[str]:
+        """The summaries with the costs of these training sets, and of the answers that later rounds start from."""
+        strategies, made = self.plan.strategies, self._ablation_trainings(empty=True)
         retries = [layout.RETRIES.format(model=model, strategy=strategies.retries(name)) for model, name in made]
         asked = [(model, strategies[name].respondent) for model, name in made]
         rounds = [self.plan.answers(model, variant, "train") for model, variant in asked if variant != BASE]
         return [layout.summary(path) for path in dict.fromkeys([*retries, *rounds])]
 
-    def _compared(self, empty: bool = False) -> list[tuple[str, str]]:
-        """The trainings of the ablation, one for each fold where there are folds.
+    def _ablation_trainings(self, empty: bool = False) -> list[tuple[str, str]]:
+        """The models and strategies of all trainings of the ablation, with folds one for each fold.
 
         Args:
-            empty: also those that had nothing to train on.
+            empty: whether trainings that had nothing to train on are included.
         """
         strategies = self.plan.strategies
         found = []
@@ -192,7 +196,7 @@ class Targets:
 
 
 def _by_fold(strategy: str, folds: int) -> list[str]:
-    """The trainings of a strategy: one, or one without each fold."""
+    """The trainings of a strategy: without folds the strategy itself, else one that leaves out each fold."""
     return [fold_name(strategy, fold) for fold in range(1, folds + 1)] or [strategy]
 
 
@@ -201,7 +205,7 @@ def _answers_of(scores: Iterable[str]) -> list[str]:
 
 
 def _has_answers(data: Path) -> bool:
-    """Whether a question of a raw data file has one; a file that cannot be read is reported by step fix."""
+    """Whether any question of a raw data file has an answer. Step fix reports a file that cannot be read."""
     try:
         return any(question.get("answer") for row in read_jsonl(data) for question in row["questions"])
     except (UserError, AttributeError, KeyError, TypeError):
