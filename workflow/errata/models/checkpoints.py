@@ -1,4 +1,4 @@
-"""Checkpoints on disk: which files they have, their size and identity, and what a folder lacks. Nothing is loaded."""
+"""Checkpoints on disk: their files, size, identity and completeness. No weights are loaded."""
 
 import hashlib
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 from errata.core.errors import UserError
 from errata.core.files import read_json
 
-# How a checkpoint is identified: samples of each weight file, and their size in bytes.
+# A checkpoint is identified by this number of samples of each weight file, each of this size.
 _SAMPLES = 64
 _SAMPLE_BYTES = 64 * 1024
 
@@ -23,7 +23,7 @@ _INHERITED = (
     "*.tiktoken",
     "generation_config.json",
 )
-# Files of which a checkpoint has at least one.
+# A checkpoint has at least one of these files.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 
 
@@ -73,7 +73,7 @@ def weights_digest(path: Path) -> str:
 
 
 def weights_dtype(checkpoint: Path) -> str:
-    """Number format of a checkpoint's weights by its config.json; bfloat16 where it names none of these."""
+    """Number format of a checkpoint's weights by its config.json: float32, float16 or (default) bfloat16."""
     config = read_json(checkpoint / "config.json")
     named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
     return named if named in ("float32", "float16", "bfloat16") else "bfloat16"
@@ -89,7 +89,7 @@ def gptq_bits(checkpoint: Path) -> int | None:
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy tokenizer, chat template and generation settings from a checkpoint to one that was made from it.
 
-    Trainer and quantizer write their own versions, changed for their work; those are replaced.
+    The trainer and the quantizer write versions that they changed for their own use. These are replaced.
     """
     for pattern in _INHERITED:
         for written in target.glob(pattern):
@@ -102,7 +102,7 @@ def check_checkpoint(folder: Path) -> None:
     """Check that a folder is a complete checkpoint in safetensors.
 
     Raises:
-        UserError: it names what is missing.
+        UserError: something is missing; the message names it.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json, so this is no Hugging Face checkpoint.")

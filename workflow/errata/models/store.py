@@ -1,4 +1,4 @@
-"""The folder models/: downloads, kept once for all configurations; results/ contains links to them."""
+"""The folder models/: downloads that all configurations share. results/ contains links to them."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from errata.core.errors import UserError
 from errata.core.files import atomic_folder, read_json, remove, write_json
 
 MODELS = Path("models")
-# Written into a downloaded checkpoint last; a folder without it is not used. It names the source of the files.
+# The file that is written into a downloaded checkpoint last. It names the source; a folder without it is not used.
 MARK = "errata-source.json"
 
 
@@ -19,8 +19,8 @@ class Download(NamedTuple):
 
     Attributes:
         source: ORG/NAME.
-        revisions: names, such as main, that stood for this commit when it was requested.
-        fetched: time in ISO 8601.
+        revisions: names, such as main, by which this commit was requested.
+        fetched: time of the download in ISO 8601.
     """
 
     folder: Path
@@ -51,14 +51,16 @@ def mark_complete(folder: Path, source: str, commit: str, revisions: list[str]) 
 
 
 def find_newest(models: Path, name: str, revision: str | None) -> Download | None:
-    """The newest download of a repository, of those that were requested as `revision`.
+    """The newest download of a repository that was requested as `revision`; None if there is none.
 
-    Without a revision, downloads of `main` come before any others.
+    Args:
+        name: ORG/NAME.
+        revision: a branch or tag. With None any download counts, but those of `main` are preferred.
     """
     wanted = revision or "main"
-    found = [each for each in map(read_download, checkpoint_folder(models, name, "x").parent.glob("*@*")) if each]
-    mine = [each for each in found if each.source == name and (revision is None or wanted in each.revisions)]
-    return max(mine, key=lambda each: (wanted in each.revisions, each.fetched), default=None)
+    found = [each for each in map(read_download, models.glob("*@*")) if each]
+    matching = [each for each in found if each.source == name and (revision is None or wanted in each.revisions)]
+    return max(matching, key=lambda each: (wanted in each.revisions, each.fetched), default=None)
 
 
 def link_file(target: Path, output: Path) -> None:
@@ -74,8 +76,8 @@ def link_file(target: Path, output: Path) -> None:
 def link_folder(target: Path, output: Path) -> None:
     """Make `output` a folder of links to the files of `target`, except hidden ones.
 
-    Not a link to the folder itself: its time changes whenever a file is written there, and Snakemake would make
-    everything again that depends on it. Also, a step that writes into its checkpoint would change the download.
+    A link to the folder itself would not do. Its time changes whenever a file is written there, so that Snakemake would
+    make all later files again. Also, a step that writes into its checkpoint would change the download.
     """
     with atomic_folder(output) as folder:
         place = output.parent.resolve() / output.name
@@ -85,9 +87,12 @@ def link_folder(target: Path, output: Path) -> None:
 
 
 def route(target: Path, folder: Path) -> Path:
-    """The path of `target` for a link in `folder` (an absolute path without links).
+    """The path of `target` that a link in `folder` contains.
 
     Inside the project it is relative, so that the project can be moved; otherwise it is absolute.
+
+    Args:
+        folder: an absolute path without links.
     """
     project = Path.cwd().resolve()
     # the last part is not resolved: it may be the user's own link

@@ -17,7 +17,12 @@ from errata.models.chat_template import ChatTemplate
 
 
 class Exchange(NamedTuple):
-    """A prompt, and a right completion where one is used; `template` is the digest of its prompt template."""
+    """A prompt, and a right completion of it.
+
+    Attributes:
+        completion: None where only prompts are used.
+        template: the digest of the prompt template.
+    """
 
     key: Key
     prompt: str
@@ -52,23 +57,26 @@ def run(arguments: argparse.Namespace) -> None:
         UserError: no question can be used, or the checkpoint has no usable chat template.
     """
     drop_secrets()
-    find = find_prompts if arguments.kind == "prompts" else find_right_exchanges
+    prompts_only = arguments.kind == "prompts"
     held_out = held_out_ids(arguments.data, arguments.held_out)
-    exchanges = [each for each in find(arguments.answers, arguments.retries) if each.key.id not in held_out]
+    found = (
+        find_prompts(arguments.answers) if prompts_only else find_right_exchanges(arguments.answers, arguments.retries)
+    )
+    exchanges = [each for each in found if each.key.id not in held_out]
     if held_out:
         print(f"calibration: {len(held_out)} problems are held out", file=sys.stderr)
     if not exchanges:
         besides = f" but of {len(held_out)} problems that are held out" if held_out else ""
         raise UserError(
-            f"{arguments.answers}: no question was answered rightly, at first or later{besides}, so there is nothing "
-            "to calibrate on. Raise generate.attempts, or set quantize.calibration: prompts."
-            if find is find_right_exchanges
-            else f"{arguments.answers}: no question to calibrate on{besides}. Bring more questions."
+            f"{arguments.answers}: no question to calibrate on{besides}. Bring more questions."
+            if prompts_only
+            else f"{arguments.answers}: no question was answered rightly, at first or later{besides}, so there is "
+            "nothing to calibrate on. Raise generate.attempts, or set quantize.calibration: prompts."
         )
     chosen = choose(exchanges, arguments.samples, arguments.seed)
     if len(chosen) < arguments.samples:
         print(f"calibration: {len(chosen)} texts; {arguments.samples} were requested", file=sys.stderr)
-    template = ChatTemplate(arguments.checkpoint) if arguments.kind == "completions" else None
+    template = None if prompts_only else ChatTemplate(arguments.checkpoint)
     rows = [
         each.to_record(
             each.prompt
@@ -80,14 +88,14 @@ def run(arguments: argparse.Namespace) -> None:
     write_json(arguments.output, rows)
 
 
-def find_prompts(answers: Path, _: Path) -> Iterator[Exchange]:
+def find_prompts(answers: Path) -> Iterator[Exchange]:
     """The prompt of every question."""
     for row in read_answers(answers):
         yield Exchange(row.key, row.prompt, None, row.template)
 
 
 def find_right_exchanges(answers: Path, retries: Path) -> Iterator[Exchange]:
-    """Every right first answer, and for the other questions the first accepted attempt where there is one."""
+    """Every right first answer, and for the other questions the first accepted attempt, if there is one."""
     prompts: dict[Key, str] = {}
     right_at_first = set()
     for row in read_answers(answers):
@@ -102,6 +110,6 @@ def find_right_exchanges(answers: Path, retries: Path) -> Iterator[Exchange]:
 
 
 def choose(exchanges: list[Exchange], samples: int, seed: int) -> list[Exchange]:
-    """At most so many exchanges, drawn at random; the draw depends on the keys and the seed, not on the order."""
+    """Draw at most `samples` exchanges at random. The draw depends on the keys and the seed, not on the order."""
     ordered = sorted(exchanges, key=lambda exchange: (str(exchange.key.id), exchange.key.question))
     return random.Random(seed).sample(ordered, min(samples, len(ordered)))

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from errata.core.errors import UserError
-from errata.core.files import atomic_folder, read_json
+from errata.core.files import atomic_folder
 from errata.core.processes import diverted, tail
 from errata.core.secrets import drop_secrets
-from errata.models.checkpoints import check_checkpoint, copy_tokenizer
+from errata.models.checkpoints import check_checkpoint, copy_tokenizer, gptq_bits
 from errata.quantizing.quantize import prepare_environment
 
 
@@ -28,15 +28,14 @@ def run(arguments: argparse.Namespace) -> None:
 def dequantize(checkpoint: Path, output: Path) -> None:
     """Write the dequantized weights of a GPTQ checkpoint as fp16 safetensors.
 
-    A weight is the fp16 scale of its group times a small integer. Rounding it to fp16 loses less than a 2,000th of it,
-    and the GGUF file made from it equals the one made by way of fp32.
+    A weight is the fp16 scale of its group times a small integer. Rounding it to fp16 changes it by less than a
+    2,000th. The GGUF file made from the result is the same as with fp32 in between.
 
     Raises:
         UserError: the checkpoint is not quantized, or GPTQModel cannot read it.
     """
     check_checkpoint(checkpoint)
-    quantized = read_json(checkpoint / "config.json").get("quantization_config") or {}
-    if quantized.get("quant_method") != "gptq":
+    if gptq_bits(checkpoint) is None:
         raise UserError(f"{checkpoint}: not a GPTQ checkpoint (config.json has no such quantization_config).")
     prepare_environment(os.environ, os.cpu_count() or 1)
     with atomic_folder(output) as folder:
@@ -51,6 +50,6 @@ def dequantize(checkpoint: Path, output: Path) -> None:
             except (RuntimeError, ValueError, NotImplementedError, KeyError) as error:
                 raise UserError(f"{checkpoint}: cannot be dequantized ({error}). {tail(log, 5)}") from error
         copy_tokenizer(checkpoint, folder)
-        # dequantize_model copies these too; loaders would take a folder with the first for a quantized one
+        # dequantize_model copies these too; loaders take a folder with the first one for a quantized checkpoint
         for name in ("quantize_config.json", "quantize_log.csv"):
             (folder / name).unlink(missing_ok=True)

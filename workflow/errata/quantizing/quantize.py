@@ -7,9 +7,9 @@ import json
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from errata.core import gpus
 from errata.core.errors import UserError
@@ -18,11 +18,9 @@ from errata.core.patches import hide_gptqmodel_bars
 from errata.core.processes import diverted, tail
 from errata.core.progress import Progress
 from errata.core.secrets import drop_secrets
-from errata.models import checkpoints
-from errata.models.checkpoints import check_checkpoint, copy_tokenizer
+from errata.models.checkpoints import check_checkpoint, copy_tokenizer, size_gib, weight_files
 
 GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)
-_LOG = "quantize_log.csv"
 # CPU flags for bf16 arithmetic. With it, bf16 is four times as fast as fp32; without it, many times slower.
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
@@ -85,7 +83,7 @@ def input_sizes(checkpoint: Path) -> dict[int, str]:
         UserError: a weight file is not a safetensors file.
     """
     sizes: dict[int, str] = {}
-    for file in checkpoints.weight_files(checkpoint):
+    for file in weight_files(checkpoint):
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             try:
@@ -145,6 +143,17 @@ def quantize(
     `desc_act` is off because the fast kernels refuse it; `act_group_aware` orders the groups by activation instead.
     `quantize_log.csv` contains the loss of each module.
 
+    Args:
+        checkpoint: a full checkpoint.
+        texts: the calibration texts, with the special tokens of the chat template.
+        output: folder of the quantized checkpoint.
+        bits: bits of a weight.
+        group_size: weights that share a scale; -1 for one scale a row.
+        max_length: tokens of a text at most.
+        seed: for the windows of longer texts, and for torch.
+        threads: CPU threads; see `prepare_environment`.
+        trust_remote_code: whether code that comes with the model may run.
+
     Raises:
         UserError: the checkpoint is already quantized, or GPTQModel failed; the message ends with its output.
     """
@@ -156,8 +165,8 @@ def quantize(
         os.environ.update(visible)
         log = folder.parent.resolve() / "gptqmodel.log"
         checkpoint, folder = checkpoint.resolve(), folder.resolve()
-        # GPTQModel prints thousands of half lines, on a terminal or not, and writes a folder `logs` into the working
-        # directory
+        # GPTQModel prints thousands of partial lines, even without a terminal, and writes a folder `logs` into the
+        # working directory
         with diverted(log) as terminal, contextlib.chdir(folder.parent):
             try:
                 _quantize(checkpoint, texts, folder, bits, group_size, max_length, seed, trust_remote_code, terminal)
@@ -168,17 +177,23 @@ def quantize(
         finish(checkpoint, folder)
 
 
-def prepare_environment(environ: Any, cpus: int, threads: int | None = None) -> None:
-    """Set the environment variables that torch and GPTQModel read when they are imported."""
+def prepare_environment(environ: MutableMapping[str, str], cpus: int, threads: int | None = None) -> None:
+    """Set the environment variables that torch and GPTQModel read when they are imported.
+
+    Args:
+        environ: the environment to change; variables that the user has set stay, except the threads.
+        cpus: the cores of the machine.
+        threads: CPU threads; None for OMP_NUM_THREADS, or all usable cores if it is not set.
+    """
     if threads:
         environ["OMP_NUM_THREADS"] = str(threads)
     environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-    # a waiting thread leaves its core to the quantizer's other workers
+    # waiting threads leave their cores to the quantizer's other workers
     environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environ.setdefault("HF_HUB_OFFLINE", "1")
     environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     if cpus < 3:
-        # its default, half of the cores, is too small for its thread pool on two cores, and it stops
+        # with the default, half of the cores, GPTQModel's thread pool is too small on two cores, and it stops
         environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
     # The C++ extension packs the same weights, bit by bit, but needs a compiler and 30 to 150 s to build.
     environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
@@ -194,10 +209,10 @@ def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return not _BF16_FLAGS.isdisjoint(flags.split())
 
 
-def in_memory(checkpoint: Path) -> bool:
-    """Whether two fp32 copies of a model fit into memory, so that nothing has to be kept on the disk meanwhile."""
+def fits_in_memory(checkpoint: Path) -> bool:
+    """Whether two fp32 copies of a model fit into memory. If not, weights are kept on the disk meanwhile."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 4 * checkpoints.size_gib(checkpoint) * 2**30 < free
+    return 4 * size_gib(checkpoint) * 2**30 < free
 
 
 def _quantize(
@@ -227,7 +242,7 @@ def _quantize(
         desc_act=False,
         act_group_aware=True,
         device="cuda" if cuda else "cpu",
-        offload_to_disk=cuda or not in_memory(checkpoint),
+        offload_to_disk=cuda or not fits_in_memory(checkpoint),
         # beside the output: a temporary folder may be too small for a whole model
         offload_to_disk_path=str(folder.parent / "offload"),
     )
@@ -258,7 +273,7 @@ def store_in_bf16(folder: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    for file in checkpoints.weight_files(folder):
+    for file in weight_files(folder):
         with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
         if any(tensor.dtype == torch.float32 for tensor in tensors.values()):
@@ -277,7 +292,7 @@ def finish(checkpoint: Path, folder: Path) -> None:
     Raises:
         UserError: there are no weights.
     """
-    checkpoints.weight_files(folder)
+    weight_files(folder)
     log = folder / "quant_log.csv"
     with log.open(encoding="utf-8", newline="") as file:
         rounded = [f"{row['layer']}.{row['module']}" for row in csv.DictReader(file) if "fallback" in str(row["loss"])]
@@ -286,7 +301,7 @@ def finish(checkpoint: Path, folder: Path) -> None:
             f"quantize: {len(rounded)} modules saw too few calibration tokens and were only rounded, e.g. {rounded[0]}",
             file=sys.stderr,
         )
-    log.rename(folder / _LOG)
+    log.rename(folder / "quantize_log.csv")
     copy_tokenizer(checkpoint, folder)
     for name in ("config.json", "quantize_config.json"):
         path = folder / name
