@@ -107,6 +107,11 @@ def parts_of(path):
     return [from_asking(path).replace("{part}", str(part + 1)) for part in range(SHARDS)]
 
 
+def fetch_flags(wildcards):
+    model = PLAN.all_models[wildcards.model]
+    return flags(source=model.source, revision=model.revision or None, sha256=model.sha256 or None)
+
+
 def trust_remote_code(wildcards):
     return flags(trust_remote_code=PLAN.all_models[wildcards.model].trust_remote_code)
 

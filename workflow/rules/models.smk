@@ -4,11 +4,6 @@
 GGUF_MODELS = [model for model in PLAN.all_models if PLAN.ships_gguf(model)]
 
 
-def fetch_flags(wildcards):
-    model = PLAN.all_models[wildcards.model]
-    return flags(source=model.source, revision=model.revision or None, sha256=model.sha256 or None)
-
-
 rule fetch_gguf:
     output:
         layout.GGUF,
