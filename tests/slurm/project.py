@@ -35,7 +35,7 @@ class Project:
                 [sys.executable, Path(__file__).with_name("hasty.py"), *words, *arguments],
                 cwd=self.folder,
                 # nodes declare up to 128 cores, and a training starts a thread for each of its job's
-                env={**os.environ, "OMP_THREAD_LIMIT": str(os.cpu_count()), **variables},
+                env={"OMP_THREAD_LIMIT": str(os.cpu_count()), **os.environ, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
