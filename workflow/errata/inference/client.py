@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible server for completions; each is written to the journal as it arrives."""
+"""Asks an OpenAI-compatible server for completions and writes each to the journal as it arrives."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ from errata.inference.journal import Journal
 from errata.inference.requests import Completion, Request
 from errata.inference.server import Server, ServerTrouble
 
-# At most this many times a request is sent. Between two tries there is a pause, which doubles up to a limit. Pauses
-# are jittered, so that requests that failed together are not sent again together.
+# A request is sent at most this many times. The pause between two tries doubles up to a limit. Pauses are jittered:
+# requests that failed together are not sent again together.
 _TRIES = 5
 _PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 # At most this many tries may run into the timeout: one question must not hold up the run for five timeouts.
@@ -29,7 +29,7 @@ _KEY_REFUSED = {401, 403}
 _PASSING = {408, 409, 429}
 # If this many requests in a row failed or timed out, with no completion in between, the server is at fault.
 _HOPELESS = 16
-# Seconds for the list of models, which a server that works sends at once, even under load.
+# Seconds for the list of models, which a working server sends at once, even under load.
 _ALIVE_SECONDS = 10.0
 
 
@@ -52,7 +52,7 @@ class Client:
         self._failures = self._completions = 0
 
     async def complete(self, request: Request) -> Completion:
-        """Ask for a completion, several times if the trouble may pass: no connection, 408, 409, 429, 5xx, nonsense.
+        """Ask for a completion, several times if the error may pass: no connection, 408, 409, 429, 5xx, invalid reply.
 
         If all tries fail, the completion returned is `failed`. It is not in the journal, so that the next run asks
         again.
@@ -68,7 +68,7 @@ class Client:
             try:
                 reply = await self._connection.post("chat/completions", body, self._timeout)
             except TimeoutError:
-                # it has waited long enough
+                # the timeout was pause enough
                 message, pause = f"no answer within {self._timeout:g} s", 0.0
                 timeouts += 1
                 self._count_failure(message)
@@ -110,7 +110,7 @@ class Client:
             raise self._trouble(message)
 
     async def _is_alive(self) -> bool:
-        """Whether the server answers at all; if so, the trouble is with one question."""
+        """Whether the server answers at all; if so, only this question fails."""
         try:
             return (await self._connection.get("models", _ALIVE_SECONDS)).status == 200
         except (TimeoutError, NoReply):

@@ -1,4 +1,4 @@
-"""Keeping a server busy: the next request is sent as soon as another one has ended."""
+"""Keeps a server busy: the next request is sent as soon as another one has ended."""
 
 import asyncio
 import time
@@ -23,10 +23,10 @@ _DEATH_SECONDS = 1.0
 
 @dataclass(eq=False, slots=True)
 class PendingRequest:
-    """A request that is to be sent or was sent.
+    """A request that waits to be sent or is in flight.
 
     Attributes:
-        sent: when it was sent, on the monotonic clock.
+        sent: time on the monotonic clock; 0 before it is sent.
     """
 
     request: Request
@@ -50,7 +50,7 @@ class Scheduler(Protocol[PendingT]):
         """Tokens of all completions so far."""
 
     def remark(self) -> str:
-        """More about the progress, in a few words."""
+        """Further words for the line of progress."""
 
     def next(self) -> PendingT | None:
         """The request to send next; None if there is none at the moment."""
@@ -215,7 +215,7 @@ class ByProblem(Generic[Item]):
     its prefix cache. Two items of a problem are in flight at once only when every problem left has one in flight.
 
     Args:
-        items: (problem id, item), in the order in which they are to be taken.
+        items: (problem id, item), in the order in which they should be taken.
     """
 
     def __init__(self, items: Iterable[tuple[str, Item]]) -> None:
@@ -259,7 +259,7 @@ class ByProblem(Generic[Item]):
         return item
 
     def release(self, id: str) -> None:
-        """An item of this problem is finished: the problem's next item goes before all new problems."""
+        """Report that an item of this problem is finished: the problem's next item goes before all new problems."""
         self._in_flight[id] -= 1
         if not self._in_flight[id]:
             del self._in_flight[id]
@@ -268,7 +268,7 @@ class ByProblem(Generic[Item]):
                 self._free.appendleft(id)
 
     def put_back(self, id: str, item: Item) -> None:
-        """An item is to be taken again, after all others: it may have brought the server down."""
+        """Return an item that must be taken again, after all others: it may have brought the server down."""
         self.add(id, item)
         self._in_flight[id] -= 1
         if not self._in_flight[id]:

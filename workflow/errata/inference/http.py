@@ -3,9 +3,9 @@
 The check that a server is ready and the questions themselves use the same `Connection`: they take the same route
 (proxy), trust the same certificates and send the same headers.
 
-- Proxy: HTTP_PROXY or HTTPS_PROXY by the scheme of the base URL, else ALL_PROXY. This machine is never asked through a
-  proxy, nor is a host that NO_PROXY names: by its name, by a domain that it belongs to, by its address, or by a network
-  that contains its address ("10.0.0.0/8").
+- Proxy: HTTP_PROXY or HTTPS_PROXY by the scheme of the base URL, else ALL_PROXY. No proxy is used for this
+  machine and for hosts that NO_PROXY names: by the host's name, its domain, its address, or a network that contains
+  its address ("10.0.0.0/8").
 - Certificates: those that the system trusts, or only those of the file or folder that SSL_CERT_FILE or else
   REQUESTS_CA_BUNDLE names.
 
@@ -32,7 +32,7 @@ from errata.core.errors import UserError
 if TYPE_CHECKING:
     import aiohttp
 
-# A server that accepts no connection within this many seconds is not there; a local one accepts within milliseconds.
+# A server that accepts no connection within this many seconds is absent; a local one accepts within milliseconds.
 _CONNECT_SECONDS = 30.0
 # Characters of a server's error message that are shown; some servers send a whole web page.
 _SHOWN = 500
@@ -193,7 +193,7 @@ def _is_direct(host: str, port: int | None) -> bool:
 
 
 def trusted_certificates() -> ssl.SSLContext:
-    """The certificates of authorities that are trusted: the system's, or those that the environment names.
+    """The trusted certificates of authorities: the system's, or those that the environment names.
 
     Raises:
         UserError: the environment names a file without certificates.

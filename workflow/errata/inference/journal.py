@@ -8,12 +8,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from errata.core.errors import UserError
-from errata.core.files import cannot_read, cannot_write
+from errata.core.files import cannot_write
 from errata.core.locks import LockTaken, exclusive
-from errata.inference.journal_format import Entry, Index
+from errata.inference.journal_format import Entry, Index, open_to_read
 from errata.inference.requests import Completion, Request
 from errata.inference.run_times import RunTimes
 
@@ -24,11 +24,11 @@ _SHARING_STEP = re.compile(r"(retry|sample)-")
 
 
 class Journal:
-    """An append-only file of finished completions, and the completions that its siblings had when it was opened.
+    """An append-only file of finished completions. It also finds those that its siblings had when it was opened.
 
-    Texts stay in the files. A line that a crash tore off is removed when the journal is opened. One process writes a
-    journal at a time. Siblings are journals that may contain the same requests; they are only read, even while others
-    write them.
+    Texts stay in the files. A last line that a crash cut off is removed when the journal is opened. Only one process
+    writes a journal at a time. Siblings are journals that may contain the same requests; they are only read,
+    even while others write them.
 
     Args:
         path: the file; its folder is made.
@@ -51,7 +51,7 @@ class Journal:
         with ExitStack() as opened:
             advice = "let no two runs write the same journal at once"
             try:
-                # unbuffered: what a full disk refuses must not stay in a buffer that is written later
+                # unbuffered: bytes that a full disk refuses must not stay in a buffer that is written later
                 self._file = opened.enter_context(exclusive(path, advice=advice))
             except LockTaken as error:
                 raise UserError(f"{path}: another run writes this journal. Wait for it or stop it.") from error
@@ -63,7 +63,7 @@ class Journal:
             label = json.dumps(self._label, ensure_ascii=False).encode()
             for sibling in siblings(path):
                 with ExitStack() as reading:
-                    index = Index(sibling, reading.enter_context(_open_to_read(sibling)))
+                    index = Index(sibling, reading.enter_context(open_to_read(sibling)))
                     index.load(label)
                     if index.positions:
                         self._indexes.append(index)
@@ -103,7 +103,7 @@ class Journal:
         """Write a completion. The operating system has it when this returns, so that it survives a killed process.
 
         Raises:
-            UserError: the disk is full or the like; earlier completions are kept.
+            UserError: it cannot be written, e.g. because the disk is full; earlier completions are kept.
         """
         cut_by_context = completion.truncated and completion.completion_tokens < request.sampling.max_tokens
         digest = request.digest(self._model_and_context if cut_by_context else self._model)
@@ -116,7 +116,7 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """The time in which runs asked, this one included, whose completions `get` returned."""
+        """The time in which the runs asked whose completions `get` returned, this run included."""
         return self.runs.seconds
 
     def _find(self, request: Request) -> tuple[Index, int] | None:
@@ -149,8 +149,8 @@ class Journal:
 def siblings(path: Path) -> list[Path]:
     """The journals in the same folder that may contain the same requests.
 
-    These are the journals of the other parts and of the whole (`a.2-of-4.jsonl` and `a.jsonl`, parts of other divisions
-    too), and for step retry, and for step sample, those of all strategies.
+    These are the journals of the whole and of all parts (`a.jsonl`, `a.2-of-4.jsonl`, `a.1-of-2.jsonl`). For the steps
+    retry and sample, they are those of all strategies.
     """
     own = _family(path.name)
     if own is None or not path.parent.is_dir():
@@ -165,10 +165,3 @@ def _family(name: str) -> tuple[str, str] | None:
         return None
     sharing = _SHARING_STEP.match(found["stem"])
     return (sharing[1] if sharing else found["stem"]), found["suffix"]
-
-
-def _open_to_read(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb", buffering=0)
-    except OSError as error:
-        raise cannot_read(path, error) from error

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import IO
 
 from errata.core.errors import UserError
+from errata.core.files import cannot_read
 from errata.inference.requests import Completion
 
-# Each line begins like this, followed by its digest, so that a journal is opened without parsing JSON.
+# Each line begins with this and its digest, so that a journal can be indexed without parsing JSON.
 _HEAD = b'{"digest": "'
 _DIGEST = slice(len(_HEAD), len(_HEAD) + 32)
 # Bytes that are read at once: a journal may have gigabytes.
@@ -79,7 +80,7 @@ class Index:
         self.end = 0
 
     def load(self, label: bytes = b"") -> bool:
-        """Read the digests; return whether the last line is whole. A torn line was never reported as finished.
+        """Read the digests; return whether the last line is whole. A completion with a torn line was never used.
 
         Args:
             label: only lines that contain it are indexed.
@@ -110,7 +111,7 @@ class Index:
             UserError: it is broken after its digest.
         """
         line = b""
-        # the file has no buffer, and its own position belongs to `load`
+        # at a position of its own: `load` and the writer move that of the file
         while not line.endswith(b"\n"):
             piece = os.pread(self._file.fileno(), _PIECE, position + len(line))
             end = piece.find(b"\n")
@@ -123,6 +124,18 @@ class Index:
             with self.path.open("rb") as file:
                 number = file.read(position).count(b"\n") + 1
             raise broken_line(self.path, number, error) from error
+
+
+def open_to_read(path: Path) -> IO[bytes]:
+    """Open a journal that others may be writing.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise cannot_read(path, error) from error
 
 
 def broken_line(path: Path, number: int, error: Exception) -> UserError:

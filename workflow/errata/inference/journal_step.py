@@ -8,12 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from errata.core.errors import UserError
-from errata.core.files import atomic_file, cannot_read
+from errata.core.files import atomic_file
 from errata.core.locks import LockTaken, exclusive
-from errata.inference.journal_format import Entry, broken_line
+from errata.inference.journal_format import Entry, broken_line, open_to_read
 from errata.inference.run_times import RunTimes
 
 
@@ -108,15 +107,8 @@ def compact(path: Path, model: str | None = None) -> None:
     print(f"{path}: {len(seen)} completions, {before} -> {path.stat().st_size} bytes", file=sys.stderr)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise cannot_read(path, error) from error
-
-
 def _entries(path: Path) -> Iterator[Entry]:
-    with _opened(path) as file:
+    with open_to_read(path) as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return  # torn off by a crash, or being written at this moment

@@ -30,8 +30,8 @@ class Request:
     """A request for one completion.
 
     Attributes:
-        attempt: counts from 0, so that equal requests for one question differ.
-        history: the turns before the prompt, by the user and the model in turn; the user begins.
+        attempt: its number from 0; it makes equal requests for one question differ.
+        history: the turns before the prompt, alternately of the user and of the model; the user begins.
     """
 
     key: Key

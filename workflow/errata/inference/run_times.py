@@ -11,7 +11,7 @@ class RunTimes:
     _ends: dict[float, float] = field(default_factory=dict)
 
     def add(self, started: float, end: float) -> None:
-        """Add a run, or a later completion of a run that is already in here."""
+        """Add a run, or a later completion of one that was added before."""
         self._ends[started] = max(end, self._ends.get(started, end))
 
     @property

@@ -1,4 +1,4 @@
-"""A model server that runs as long as the step that needs it, and leaves no process behind."""
+"""Runs a model server for as long as a step needs it, and leaves no process behind."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ class ServerTrouble(UserError):
 
 @dataclass(frozen=True)
 class ServerSpec:
-    """What to serve and how.
+    """A model to serve, and how.
 
     Attributes:
         engine: `llamacpp`, `vllm` or `endpoint`.
@@ -112,7 +112,7 @@ def run_server(spec: ServerSpec, log: Path, extra: Mapping[str, str] | None = No
         return
     port = _port(spec.port)
     key = secrets.token_urlsafe(24)
-    # a server of ours may run code that came with its model, and it asks nobody
+    # our own server may run code that came with its model, and it needs no key of another service
     environment = without_secrets(os.environ)
     environment |= {"VLLM_API_KEY": key, "ERRATA_API_KEY": key, "HF_HUB_OFFLINE": "1", **(extra or {})}
     # llama.cpp's threads spin while they wait for each other; beside another busy process that takes ten times as long
@@ -152,7 +152,7 @@ def _command(spec: ServerSpec, port: int) -> list[str]:
 def _endpoint(spec: ServerSpec) -> Server:
     if not spec.base_url:
         raise UserError(f"models.{spec.model}: engine endpoint needs base_url.")
-    # a line end or a blank often comes along when a key is copied; a server without keys takes any
+    # copied keys often have a line end or a blank around them; a server without keys takes any key
     key = os.environ.get(spec.api_key_env, "").strip() or "none"
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UserError(
@@ -163,7 +163,11 @@ def _endpoint(spec: ServerSpec) -> Server:
 
 
 class _NotReady(Exception):
-    """The server gave no completion; `may_load`: it gave an HTTP error, as servers do that load their model."""
+    """The server gave no completion.
+
+    Attributes:
+        may_load: it sent an HTTP error, which servers do while they load their model.
+    """
 
     def __init__(self, reason: str, *, may_load: bool = False) -> None:
         super().__init__(reason)
@@ -173,7 +177,7 @@ class _NotReady(Exception):
 async def _await_ready(server: Server, spec: ServerSpec) -> str | None:
     """Wait for a completion of the right model; return the model's name in it.
 
-    A health check is not enough, see readiness in the README.
+    A health check is not enough, see "Honest figures" in the README.
     """
     deadline = time.monotonic() + spec.ready_timeout
     pause = _FIRST_PAUSE

@@ -1,4 +1,4 @@
-"""The part that all steps that ask a model share: flags, a server that is started when needed, and its restarts."""
+"""The common part of all steps that ask a model: flags, a server that is started when needed, and its restarts."""
 
 import argparse
 import asyncio
@@ -142,7 +142,7 @@ class Session:
         A server that breaks down is restarted.
 
         Args:
-            what: is done; the lines of progress begin with it.
+            what: the words before the model's name in the line of progress, e.g. "answer".
             total: number of questions, those of earlier runs included.
             time_left: seconds of asking after which the requests in flight are cancelled.
 

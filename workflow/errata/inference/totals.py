@@ -36,7 +36,12 @@ class Totals:
         self.cache_known |= completion.cached_tokens is not None
 
     def costs(self, journal: Journal, utilization: Utilization, part: Part = ALL_PROBLEMS) -> Costs:
-        """The costs of asking; those of a part say also when it was asked, so that step gather can add the parts."""
+        """The costs of asking. Those of a part contain the times of its runs, so that step gather can add the parts.
+
+        Args:
+            journal: of this run; it knows the times of earlier runs.
+            utilization: of this run's server.
+        """
         runs = None
         if part != ALL_PROBLEMS:
             runs = PartRuns(str(part), round(utilization.seconds, 3), tuple(journal.runs.spans))
