@@ -30,7 +30,7 @@ def keys(
 
 
 def test_generated_files_are_up_to_date() -> None:
-    stale = [str(path) for path, text in docs.generated().items() if path.read_text(encoding="utf-8") != text]
+    stale = [str(path) for path, text in docs.generate_files().items() if path.read_text(encoding="utf-8") != text]
     assert not stale, "run python -m errata.config.docs"
 
 

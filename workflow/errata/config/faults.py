@@ -9,8 +9,8 @@ class Fault(NamedTuple):
     Attributes:
         key: dotted, such as `models.m.source`.
         text: what is wrong, and the remedy where it is not obvious.
-        reads: further keys that the fault follows from. Where one of them has a fault of its own, this one may be a
-            mere consequence and is not reported.
+        reads: further keys that the fault follows from. Where one of them has a fault of its own, this one may
+            only follow from it and is not reported.
     """
 
     key: str

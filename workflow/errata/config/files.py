@@ -1,8 +1,7 @@
-"""The files of a configuration: those that it is read from, and those that it names."""
+"""Checks the files of a configuration: those that it is read from, and those that it names."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -30,7 +29,7 @@ def repeated_keys(files: Iterable[Path]) -> list[str]:
 
 
 def _repeated(node: yaml.Node | None, path: str, seen: set[int]) -> Iterator[tuple[int, str]]:
-    """Line and fault of every key below a node that its mapping contains twice."""
+    """The line and the fault of every repeated key below a node."""
     # an alias is the node that its anchor names
     if node is None or id(node) in seen:
         return
@@ -41,7 +40,8 @@ def _repeated(node: yaml.Node | None, path: str, seen: set[int]) -> Iterator[tup
     elif isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
-            name, line = _name(key), key.start_mark.line + 1
+            # as the configuration names it: `3` and `"3"` are the same
+            name, line = str(key.value), key.start_mark.line + 1
             if key.tag != _MERGE and name in lines:
                 yield (
                     line,
@@ -49,12 +49,6 @@ def _repeated(node: yaml.Node | None, path: str, seen: set[int]) -> Iterator[tup
                 )
             lines.setdefault(name, line)
             yield from _repeated(value, f"{path}{name}.", seen)
-
-
-def _name(key: yaml.Node) -> str:
-    """A key as the configuration names it: `3` and `"3"` are the same."""
-    value: Any = key.value
-    return value if isinstance(value, str) else str(value)
 
 
 def missing_files(configuration: Configuration) -> Iterator[Fault]:

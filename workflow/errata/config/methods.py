@@ -1,5 +1,7 @@
-"""The methods of making training data: one entry each, so that another method is an entry here, a prompt, and what
-`errata.asking` does with its completions."""
+"""The methods of making training data.
+
+A further method is an entry here, a prompt, and the handling of its completions in `errata.asking`.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,14 +11,15 @@ Stage = Literal["sft", "dpo"]
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """What distinguishes a method.
+    """The facts of a method.
 
     Attributes:
         stage: LLaMA-Factory's name of the kind of training: `sft` on completions, `dpo` on pairs of them.
         completions: the method by which its completions are asked for: its own name, or that of another method.
         prompts: the prompt templates it asks with, beside that of the first answers. The first asks for a completion;
             a second one verifies it.
-        options: the options of a strategy that only some methods take: `teacher`, `questions`, `pairs`, `replay`.
+        options: the options that it takes, of those that not every method takes: `teacher`, `questions`, `pairs`,
+            `replay`.
         shows_mistake: the model sees its own wrong completion, so it can only be asked about first-wrong questions.
     """
 

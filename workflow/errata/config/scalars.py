@@ -1,6 +1,6 @@
-"""Scalars of a configuration, as YAML 1.1 and Snakemake's `--config` give them: a key's type decides what a text means.
+"""Reads numbers and switches of a configuration that YAML or `--config` gave as texts. A key's type decides how.
 
-YAML 1.1, which Snakemake reads, takes `1e-4` for a text, and every value within `--config 'section={...}'` is one.
+YAML 1.1, which Snakemake reads, reads `1e-4` as a text, and every value within `--config 'section={...}'` is a text.
 """
 
 import math
@@ -11,24 +11,24 @@ _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _SWITCHES = {"true": True, "True": True, "false": False, "False": False}
 
 
-class Typed(str):
-    """A text from the command line, which may stand for a number, true, false or null."""
+class CommandLineText(str):
+    """A text from the command line. It may mean a number, true, false or null."""
 
     __slots__ = ()
 
 
 def mark(value: Any) -> Any:
-    """Mark every text of what came by `--config`, at every depth."""
+    """Mark every text of a value from `--config`, at every depth."""
     if isinstance(value, dict):
         return {name: mark(item) for name, item in value.items()}
     if isinstance(value, list):
         return [mark(item) for item in value]
-    return Typed(value) if isinstance(value, str) else value
+    return CommandLineText(value) if isinstance(value, str) else value
 
 
 def is_null(value: Any) -> bool:
-    """Whether a value is null, or says so on the command line."""
-    return value is None or (isinstance(value, Typed) and value == "null")
+    """Whether a value is null, in a file or on the command line."""
+    return value is None or (isinstance(value, CommandLineText) and value == "null")
 
 
 def read_number(value: Any) -> Any:
@@ -36,7 +36,7 @@ def read_number(value: Any) -> Any:
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         return value
     if "e" not in value.lower():
-        if not isinstance(value, Typed):
+        if not isinstance(value, CommandLineText):
             return value
         if value.lstrip("+-").isdecimal():
             return int(value)
@@ -54,28 +54,28 @@ def read_integer(value: Any) -> Any:
 
 def read_switch(value: Any) -> Any:
     """True or false from the command line; anything else unchanged."""
-    return _SWITCHES.get(value, value) if isinstance(value, Typed) else value
+    return _SWITCHES.get(value, value) if isinstance(value, CommandLineText) else value
 
 
-def read_options(value: Any) -> Any:
-    """Keys of another program, whose types are unknown: what looks like a number, a switch or null on the command line
-    is one. A file's own texts stay."""
+def read_engine_options(value: Any) -> Any:
+    """Keys of another program, whose types are unknown. A text from the command line that looks like a number, a switch
+    or null becomes one. Texts from a file stay texts."""
     if isinstance(value, dict):
-        return {name: read_options(item) for name, item in value.items()}
+        return {name: read_engine_options(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [read_options(item) for item in value]
-    if not isinstance(value, Typed):
+        return [read_engine_options(item) for item in value]
+    if not isinstance(value, CommandLineText):
         return value
     if is_null(value):
         return None
     read = read_switch(read_number(value))
-    return str(read) if isinstance(read, Typed) else read
+    return str(read) if isinstance(read, CommandLineText) else read
 
 
 def read_trainer_options(value: Any) -> Any:
-    """As `read_options`; a file's numbers in exponent form are read too, as for a learning rate of `1e-4`."""
+    """As `read_engine_options`; a file's numbers in exponent form are read too, as for a learning rate of `1e-4`."""
     if isinstance(value, dict):
         return {name: read_trainer_options(item) for name, item in value.items()}
     if isinstance(value, list):
         return [read_trainer_options(item) for item in value]
-    return read_options(read_number(value))
+    return read_engine_options(read_number(value))

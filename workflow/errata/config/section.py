@@ -1,4 +1,4 @@
-"""What all sections of the configuration have in common."""
+"""The base class of all sections of the configuration."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self, get_args
@@ -11,7 +11,7 @@ from errata.config import scalars
 class Section(BaseModel):
     """A section of the configuration: unknown keys are refused, nothing is converted, nothing changes later.
 
-    Its keys keep the user's order, followed by the defaults, since Snakemake compares what is made of them as text.
+    Its keys keep the user's order, followed by the defaults, since Snakemake compares texts that are made from them.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -50,7 +50,7 @@ def _to_record(value: Any) -> Any:
 
 
 def sections_in(annotation: Any) -> Iterator[type[Section]]:
-    """The kinds of section that a key's type contains: at most one in this configuration."""
+    """The classes of sections in a key's type: at most one in this configuration."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
     for inner in get_args(annotation):

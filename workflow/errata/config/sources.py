@@ -1,4 +1,4 @@
-"""Sources of base models: which of them this workflow makes itself."""
+"""Recognizes base models whose source this workflow makes itself."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def own_source(source: str | None) -> str | None:
-    """The path, from the project, of a source that this workflow makes; None for any other source."""
+    """The path below the working directory of a source that this workflow makes; None for any other source."""
     path = os.path.relpath(source) if source else ""
     return path if path.startswith("results/") else None
 

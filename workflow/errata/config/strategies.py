@@ -1,4 +1,4 @@
-"""The strategies of a configuration: what each builds on, and which of them share completions.
+"""The strategies of a configuration: the start of each, and which of them share completions.
 
 A strategy's name is part of paths. Its later rounds and its folds are strategies of their own: `self-round2` starts
 from the tuned model of `self`, `self.fold2` is trained on everything except fold 2, `self-round2.fold2` is both.
@@ -23,9 +23,9 @@ class Strategy:
         method: of `METHODS`.
         questions: which questions it is about: `wrong` at first, or `all`; only some methods have the choice.
         teacher: the model that is given the answers; None for the model itself.
-        keep: different completions of a question that are trained on, at most.
+        keep: at most so many different completions of a question are trained on.
         replay: the share of first-right questions that are trained on too.
-        pairs: of a question, at most.
+        pairs: at most so many of a question.
         start_from: the strategy whose tuned model is trained; None for the base.
         train: LLaMA-Factory's keys, which take precedence over those of all strategies.
         rounds: how many rounds there are.
@@ -53,7 +53,7 @@ class Strategy:
         """The first round of a strategy of the configuration, trained on everything.
 
         Args:
-            keep: where the options do not say it.
+            keep: used where the options have no `keep`.
         """
         return cls(
             name,
@@ -80,13 +80,13 @@ class Strategy:
 
     @property
     def requests(self) -> tuple[str | None, ...]:
-        """What its requests follow from. Strategies that agree in this and in `keep` share their completions.
+        """The settings that determine its requests. Strategies that agree in these and in `keep` share completions.
 
         One that keeps more asks for longer, and has a file of its own, so that its cost is not shown as that of the
         others. The journals give it what the others have asked already.
         """
         method = self.spec.completions
-        # a teacher is the same in every round, but which questions were wrong at first is not
+        # the respondent belongs to it even with a teacher: the first-wrong questions differ from round to round
         chosen = (self.teacher, self.questions) if "teacher" in METHODS[method].options else ()
         return (method, *chosen, self.respondent)
 
@@ -95,8 +95,8 @@ class Strategies(Mapping[str, Strategy]):
     """All strategies of a configuration by name, with their rounds and folds.
 
     Attributes:
-        full: the strategies that the whole pipeline is run for, and how many rounds of each.
-        ablation: the strategies of target `ablation`, those of `full` included, and how many rounds of each.
+        full: the strategies that run through the whole pipeline, each with its number of rounds.
+        ablation: the strategies of target `ablation`, those of `full` included, each with its number of rounds.
         folds: how many folds there are; 0 for none.
     """
 
@@ -121,10 +121,9 @@ class Strategies(Mapping[str, Strategy]):
         return cls(strategies, rounds_in_full, configuration.dataset.folds or 0)
 
     def distinct_retries(self, names: Iterable[str]) -> list[str]:
-        """The retries that several strategies cost together, each under the name of its file.
+        """The files of retries that several strategies cost together, by name.
 
-        Strategies with the same requests cost what the one that keeps most costs: it asks for longest, and its requests
-        include those of the others.
+        Of strategies with the same requests only the one that keeps most counts: its requests include the others'.
         """
         longest: dict[tuple[str | None, ...], Strategy] = {}
         for strategy in map(self.__getitem__, names):
@@ -163,7 +162,7 @@ def _rounds(strategy: Strategy) -> list[Strategy]:
 
 
 def _without_fold(strategy: Strategy, fold: int) -> Strategy:
-    """The same strategy without a fold; what it builds on is without that fold too."""
+    """The same strategy trained without a fold. Its start and its respondent are without that fold too."""
     start, respondent = strategy.start_from, strategy.respondent
     return replace(
         strategy,

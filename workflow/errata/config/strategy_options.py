@@ -1,4 +1,4 @@
-"""The options of a strategy, as the sections `strategies` and `ablation` contain them."""
+"""The options of a strategy in the sections `strategies` and `ablation`."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from errata.config import scalars
 from errata.config.methods import METHODS
 from errata.config.section import Section
-from errata.config.values import Count, Share, TrainerOptions, refuse_repeated, unset
+from errata.config.values import Count, Share, TrainerOptions, describe_default, refuse_repeated
 
 if TYPE_CHECKING:
     MethodName = str
@@ -22,7 +22,7 @@ class StrategyOptions(Section):
     method: MethodName | None = Field(
         default=None,
         description=f"{', '.join(f'`{name}`' for name in METHODS)}; see above.",
-        json_schema_extra=unset("the name"),
+        json_schema_extra=describe_default("the name"),
     )
     questions: Literal["wrong", "all"] = Field(
         default="wrong", description="Of `distill`: ask about the first-wrong questions, or about `all`."
@@ -30,12 +30,12 @@ class StrategyOptions(Section):
     teacher: str | None = Field(
         default=None,
         description="Of `distill`: any of `models` and `baselines`, an endpoint too.",
-        json_schema_extra=unset("the model itself"),
+        json_schema_extra=describe_default("the model itself"),
     )
     keep: Count | None = Field(
         default=None,
         description="How many different right completions of a question are trained on, at most.",
-        json_schema_extra=unset("`generate.keep`"),
+        json_schema_extra=describe_default("`generate.keep`"),
     )
     replay: Share = Field(
         default=0,
@@ -45,7 +45,7 @@ class StrategyOptions(Section):
     start_from: str | None = Field(
         default=None,
         description="An earlier strategy, or a round of one (`self-round2`), whose tuned model is trained. For `dpo` it is the reference as well.",
-        json_schema_extra=unset("the base"),
+        json_schema_extra=describe_default("the base"),
     )
     train: TrainerOptions = Field(
         default_factory=dict,

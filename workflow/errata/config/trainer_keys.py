@@ -42,7 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "report_to": "none",
 }
 
-# For stage dpo only. Its reference is the model without the adapter, which is where the training starts.
+# For stage dpo only. Its reference is the model without the adapter, with which the training starts.
 PREFERENCE_DEFAULTS: dict[str, Any] = {"pref_beta": 0.1, "pref_loss": "sigmoid"}
 
 _OURS = "Errata sets it"
@@ -92,7 +92,11 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
 
 
 def read_options(text: str) -> dict[str, Any]:
-    """Read --settings, a JSON object."""
+    """Read the value of --settings, a JSON object.
+
+    Raises:
+        UserError: it is not one.
+    """
     try:
         options = json.loads(text)
     except ValueError as error:
@@ -103,10 +107,10 @@ def read_options(text: str) -> dict[str, Any]:
 
 
 def check_options(options: Mapping[str, Any], strategy: str = "ddp") -> None:
-    """Refuse what `trainer_faults` finds, all at once.
+    """Check the keys of LLaMA-Factory.
 
     Raises:
-        Faults: there are some.
+        Faults: all that `trainer_faults` finds.
     """
     if faults := [str(fault.below("train")) for fault in trainer_faults(options, strategy)]:
         raise Faults("train", faults, "Fix these keys in the configuration.")

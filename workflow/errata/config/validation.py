@@ -25,12 +25,12 @@ _REMEDY = "config/README.md explains every key."
 def read_configuration(
     config: Mapping[str, Any], files: Sequence[Path] = (), overrides: Mapping[str, Any] | None = None
 ) -> Configuration:
-    """A checked and completed configuration, whose files were looked at too.
+    """A checked and completed configuration, whose files were checked too.
 
     Args:
-        config: as Snakemake has read and merged it.
-        files: that it was read from, which are read again for keys that they contain twice.
-        overrides: what came by `--config`.
+        config: the files as Snakemake read and merged them, with `--config` applied.
+        files: from which Snakemake read it. They are read again to find repeated keys.
+        overrides: the value of `--config`.
 
     Raises:
         Faults: as `validate`; a key is in a file twice; a file that the configuration names does not exist.
@@ -52,9 +52,9 @@ def validate(
 
     Args:
         config: as read from YAML.
-        name: what the error message calls it, such as the path of the file.
-        overrides: what came by `--config`. Snakemake reads what is within as texts, so it is laid over the file again
-            here, and the type of a key decides what a text means.
+        name: its name in the error message, such as the path of the file.
+        overrides: the value of `--config`. Snakemake reads its inner values as texts, so they replace those of `config`
+            again here, and the type of a key decides what a text means.
 
     Raises:
         Faults: unknown or missing keys, wrong types and values, keys that do not go together.
@@ -66,9 +66,9 @@ def validate(
 
 
 def _check(config: Mapping[str, Any], overrides: Mapping[str, Any] | None) -> tuple[Configuration | None, list[Fault]]:
-    """A configuration and all its faults. What is faulty in it is replaced by defaults; None where that is impossible.
+    """A configuration and all its faults. Defaults replace faulty keys; None where that is impossible.
 
-    A fault that is a mere consequence of another is left out.
+    A fault that only follows from another one is left out.
     """
     given = _lay_over(_text_keys(config), scalars.mark(_text_keys(overrides or {})))
     try:
@@ -79,7 +79,7 @@ def _check(config: Mapping[str, Any], overrides: Mapping[str, Any] | None) -> tu
         try:
             configuration = Configuration.model_validate(_without(given, [_path(each) for each in errors]))
         except ValidationError:
-            # so faulty that nothing is left to look at
+            # too faulty for further checks
             return None, faults
     configuration = _complete(configuration)
     faulty = {fault.key for fault in faults}
@@ -108,7 +108,7 @@ def _with_methods(strategies: Mapping[str, StrategyOptions]) -> dict[str, Strate
     }
 
 
-# What takes the place of required keys, so that the other keys can be checked all the same.
+# Values for faulty required keys, so that the other keys can still be checked.
 _STAND_INS: dict[tuple[str, ...], Any] = {
     ("dataset",): {"train": "", "test": ""},
     ("dataset", "train"): "",
@@ -170,7 +170,7 @@ def _explain(error: ErrorDetails) -> Fault:
 
 
 def _explain_key(path: Sequence[str | int], kind: str) -> str:
-    """Why a key is one too many, or is missed."""
+    """Why a key is unknown or missing."""
     *above, last = map(str, path)
     keys = _section_at(above).model_fields
     if kind == "missing":

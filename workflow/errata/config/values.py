@@ -1,4 +1,4 @@
-"""The types of the configuration's values, with what YAML and the command line may write for them."""
+"""The types of the configuration's values, and how they are read from YAML and the command line."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,16 +7,16 @@ from pydantic_core import PydanticCustomError
 
 from errata.config import scalars
 
-UNSET = "x-default"
+DEFAULT_TEXT = "x-default"
 
 
-def unset(text: str) -> dict[str, JsonValue]:
-    """What the tables of keys name as the default, where the value of the default does not explain itself."""
-    return {UNSET: text}
+def describe_default(text: str) -> dict[str, JsonValue]:
+    """The extra of a field whose default the tables of keys show as this text, not as its value."""
+    return {DEFAULT_TEXT: text}
 
 
 def refuse_repeated(items: list[Any]) -> list[Any]:
-    """A list whose items are all different."""
+    """Refuse a list that contains an item twice."""
     if len(set(items)) < len(items):
         raise PydanticCustomError("repeated", "contains a value twice")
     return items
@@ -40,14 +40,14 @@ Count = Annotated[int, Field(ge=1), AS_INTEGER]
 NotNegative = Annotated[float, Field(ge=0), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
 Positive = Annotated[float, Field(gt=0), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
 Share = Annotated[float, Field(ge=0, le=1), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
-# Sampling from none of the probability is impossible.
+# Not 0: nothing could be sampled.
 Nucleus = Annotated[float, Field(gt=0, le=1), WrapValidator(_keep_type), BeforeValidator(scalars.read_number)]
 Switch = Annotated[bool, BeforeValidator(scalars.read_switch)]
 # Keys of other programs, passed on.
 TrainerOptions = Annotated[dict[str, Any], BeforeValidator(scalars.read_trainer_options)]
-EngineOptions = Annotated[dict[str, Any], BeforeValidator(scalars.read_options)]
+EngineOptions = Annotated[dict[str, Any], BeforeValidator(scalars.read_engine_options)]
 QuantizedBits = Annotated[Literal[2, 3, 4, 8], AS_INTEGER]
-# As keys: JSON has no others than texts.
+# Texts, since the keys of JSON are texts.
 Bits = Literal["2", "3", "4", "8"]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 # The tags keep pydantic from reporting a fault once for each of the two types.

@@ -12,7 +12,7 @@ _VARIANT = re.compile(r"(?P<strategy>.+?)(?:-(?P<bits>\d+)bit)?(?:\+maj(?P<votes
 
 
 class Variant(NamedTuple):
-    """What is scored of a model: `base`, `self`, `self-4bit`, each also with the majority of samples, `self+maj8`.
+    """A form of a model that is scored: `base`, `self`, `self-4bit`, each also with a majority of samples, `self+maj8`.
 
     Attributes:
         strategy: `base`, or the strategy whose training made it, with its round and fold: `self-round2.fold3`.
@@ -50,7 +50,7 @@ class Variant(NamedTuple):
 
     @property
     def round(self) -> int:
-        """Which round of its strategy, from 1."""
+        """The round of its strategy, from 1."""
         match = _STRATEGY.fullmatch(self.strategy)
         return 1 if match is None else _number(match["round"]) or 1
 
@@ -62,7 +62,7 @@ class Variant(NamedTuple):
 
     @property
     def greedy(self) -> Self:
-        """The same with one completion a question."""
+        """The same weights with one completion a question."""
         return self._replace(votes=None)
 
     @property
@@ -71,7 +71,7 @@ class Variant(NamedTuple):
         return self._replace(bits=None, votes=None)
 
     def with_votes(self, votes: int | None) -> Self:
-        """The same with the majority of so many samples; None for a single completion."""
+        """The same weights with the majority of so many samples; None for a single completion."""
         return self._replace(votes=votes)
 
     def of_fold(self, fold: int) -> Self:
