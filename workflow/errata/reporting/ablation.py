@@ -9,7 +9,7 @@ from errata.config.variants import BASE
 from errata.core.errors import UserError
 from errata.core.files import write_text
 from errata.reporting.ablation_page import NO_ROWS, NO_START, Result, to_markdown
-from errata.reporting.configuration import read_configuration
+from errata.reporting.configuration import read_configuration_file
 from errata.reporting.costs import TrainingCost, count_rows, list_trainings, measure_cost
 from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
 from errata.reporting.tables import Cell, write_csv
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         Faults: the configuration is not valid.
         UserError: a file cannot be read, or no scored question has an answer.
     """
-    configuration = read_configuration(arguments.config)
+    configuration = read_configuration_file(arguments.config)
     strategies = Strategies.of(configuration)
     order = [name for name, strategy in strategies.items() if strategy.fold is None]
     rows = _select_rows(read_rows(arguments.scores, order), arguments.model)
@@ -80,8 +80,8 @@ def _select_rows(rows: Iterable[Row], models: Sequence[str]) -> list[Row]:
 
 
 def choose_reference(strategies: Strategies) -> str | None:
-    """The strategy that the others are compared with, beside the base: the one that is called `self` and has that
-    method, otherwise the first with that method. None where no strategy has it.
+    """The strategy that the others are compared with, beside the base: the one whose name and method are
+    `self`, otherwise the first with that method. None where no strategy has it.
     """
     names = [name for name, strategy in strategies.items() if strategy.method == SELF]
     return SELF if SELF in names else next(iter(names), None)

@@ -31,7 +31,7 @@ _IRRELEVANT = {"logging_steps", "save_steps", "eval_steps", "eval_strategy", "sa
 
 
 class Result(NamedTuple):
-    """What the base or a strategy reached on a split.
+    """The base or a strategy on one split: its accuracy and its cost.
 
     Attributes:
         name: `base` or the strategy's name.
@@ -94,7 +94,7 @@ def _describe_split(split: str, results: Sequence[Result], folds: int) -> str:
 
 
 def _describe_columns(results: Sequence[Result]) -> list[str]:
-    """What a reader has to know about the columns of these results, in sentences."""
+    """Notes about the columns that these results need, in sentences."""
     strategies = [result.strategy for result in results if result.strategy]
     costs = [result.cost for result in results]
     notes = {

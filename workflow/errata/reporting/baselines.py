@@ -11,7 +11,8 @@ from errata.core.errors import UserError
 from errata.core.files import write_text
 from errata.core.wording import duration
 from errata.data.records import SPLITS
-from errata.reporting.configuration import read_configuration
+from errata.reporting.configuration import read_configuration_file
+from errata.reporting.costs import sum_known
 from errata.reporting.leaderboard import Comparison, Row, compare, read_rows
 from errata.reporting.tables import (
     COMPARISON_NOTE,
@@ -52,32 +53,23 @@ class Baseline(NamedTuple):
     best: bool = False
     to_best: Comparison | None = None
 
-    def row(self, split: str) -> Row | None:
-        return self.rows.get(split)
-
     @property
     def seconds(self) -> float | None:
         """Wall time of both splits together; None where it is not known for one of them."""
-        return _sum([row.score.seconds for row in self.rows.values()])
+        return sum_known([row.score.seconds for row in self.rows.values()])
 
     @property
     def tokens(self) -> float | None:
         """Tokens of prompts and completions of both splits together; None where they are not known for one of them."""
         scores = [row.score for row in self.rows.values()]
-        return _sum([count for score in scores for count in (score.prompt_tokens, score.completion_tokens)])
+        return sum_known([count for score in scores for count in (score.prompt_tokens, score.completion_tokens)])
 
     @property
     def tokens_per_question(self) -> float | None:
         """Completion tokens, averaged over the questions of both splits."""
         questions = sum(row.score.questions + row.score.unlabelled for row in self.rows.values())
-        tokens = _sum([row.score.completion_tokens for row in self.rows.values()])
+        tokens = sum_known([row.score.completion_tokens for row in self.rows.values()])
         return tokens / questions if tokens is not None and questions else None
-
-
-def _sum(figures: Sequence[float | None]) -> float | None:
-    """The sum; None where one of the figures is not known."""
-    known = [figure for figure in figures if figure is not None]
-    return sum(known) if len(known) == len(figures) else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--scores: {'; '.join(others)}: not a base model. Give results/{{model}}/scores/base/*.json.")
     split, models = compare_models(rows)
     write_csv(arguments.output, [_to_record(model) for model in models])
-    write_text(arguments.markdown, to_markdown(models, split, read_configuration(arguments.config)))
+    write_text(arguments.markdown, to_markdown(models, split, read_configuration_file(arguments.config)))
 
 
 def compare_models(rows: Sequence[Row]) -> tuple[str | None, list[Baseline]]:
@@ -145,7 +137,7 @@ def _to_record(model: Baseline) -> dict[str, Cell]:
     }
     figures = ("questions", "correct", "unreadable", "accuracy", "ci_low", "ci_high", "held_out", "seconds")
     for split in SPLITS:
-        row = model.row(split)
+        row = model.rows.get(split)
         for name in (*figures, "prompt_tokens", "completion_tokens"):
             record[f"{split}_{name}"] = getattr(row.score, name) if row else None
     test = model.to_best.test if model.to_best else None
@@ -184,7 +176,7 @@ def to_markdown(models: Sequence[Baseline], split: str | None, configuration: Co
 
 def _to_cells(model: Baseline, split: str | None) -> list[str]:
     def accuracy_on(name: str) -> str:
-        row = model.row(name)
+        row = model.rows.get(name)
         if row is None:
             return DASH
         text = f"**{accuracy(row.score)}**" if model.best and name == split else accuracy(row.score)

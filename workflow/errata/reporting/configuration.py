@@ -8,7 +8,7 @@ from errata.config.validation import validate
 from errata.core.errors import UserError
 
 
-def read_configuration(path: Path) -> Configuration:
+def read_configuration_file(path: Path) -> Configuration:
     """Read, check and complete a configuration, YAML or JSON.
 
     Raises:

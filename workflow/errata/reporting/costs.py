@@ -1,4 +1,4 @@
-"""What it cost to train a strategy: the tokens of its completions, and the rows, steps and seconds of its training."""
+"""The cost of training a strategy: the tokens of its completions, and the rows, steps and seconds of its training."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -104,17 +104,17 @@ def _measure_training(folder: Path, strategies: Strategies, training: str) -> Tr
     return TrainingCost(
         solved=own_retries.solved if own_retries else None,
         rows=count_rows(folder, training),
-        prompt_tokens=_sum(each.costs.prompt_tokens if each else None for each in summaries),
-        completion_tokens=_sum(each.costs.completion_tokens if each else None for each in summaries),
-        cancelled_tokens=_sum(each.cancelled_tokens if each else None for each in retries),
-        train_seconds=_sum(each.seconds if each else None for each in times),
+        prompt_tokens=sum_known(each.costs.prompt_tokens if each else None for each in summaries),
+        completion_tokens=sum_known(each.costs.completion_tokens if each else None for each in summaries),
+        cancelled_tokens=sum_known(each.cancelled_tokens if each else None for each in retries),
+        train_seconds=sum_known(each.seconds if each else None for each in times),
         train_at_least=any(each.at_least for each in times if each),
         steps=_read_figure(folder / "adapter" / training / "trainer_state.json", "global_step"),
     )
 
 
 def _list_starts(strategies: Strategies, training: str) -> list[str]:
-    """The trainings that one starts from, its own start first."""
+    """The trainings that a training starts from, directly (first) and indirectly."""
     starts = []
     start = strategies[training].start_from
     while start is not None:
@@ -147,9 +147,9 @@ def _read_figure(path: Path, key: str) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _sum(figures: Iterable[float | None]) -> float | None:
+def sum_known(figures: Iterable[float | None]) -> float | None:
     """The sum; None where one of the figures is not known."""
-    total = 0.0
+    total: float = 0
     for figure in figures:
         if figure is None:
             return None
@@ -158,5 +158,5 @@ def _sum(figures: Iterable[float | None]) -> float | None:
 
 
 def _mean(figures: Sequence[float | None]) -> float | None:
-    total = _sum(figures)
+    total = sum_known(figures)
     return None if total is None else total / len(figures)

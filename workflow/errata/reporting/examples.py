@@ -1,4 +1,4 @@
-"""Examples from a run: counts of the retries, and a few questions of each kind."""
+"""Counts of the retries of a run, and a few of its questions as examples."""
 
 from collections import Counter
 from itertools import accumulate, islice

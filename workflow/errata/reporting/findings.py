@@ -10,7 +10,7 @@ from errata.reporting.leaderboard import Comparison, Row
 from errata.scoring.score import Score
 
 MANY = 4
-"""Up to so many quantized variants get a sentence each; more share one."""
+"""At most so many quantized variants get a sentence each; more share one."""
 
 
 def describe_score(score: Score) -> str:

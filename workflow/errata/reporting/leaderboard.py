@@ -87,7 +87,8 @@ class Row(NamedTuple):
 
 
 def origin_of(variant: Variant) -> Variant | None:
-    """The variant another is made from: of a majority the single completion, of quantized weights the full ones."""
+    """The variant that another one is made from: the single completion for a majority, the unquantized weights for
+    quantized ones; None for others."""
     if variant.votes is not None:
         return variant.greedy
     return variant._replace(bits=None) if variant.bits is not None else None

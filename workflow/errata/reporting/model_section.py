@@ -16,7 +16,7 @@ from errata.scoring.answers import read_answers_by_key
 
 
 class Source(NamedTuple):
-    """Where the training data of a strategy comes from.
+    """The origin of a strategy's training data.
 
     Attributes:
         retries: the name of its file of retries, which several strategies may share.
@@ -80,7 +80,7 @@ def find_source(strategies: Strategies, name: str) -> Source:
     """The source of a strategy's training data.
 
     Args:
-        name: a strategy; one that the configuration does not contain any more is taken for a first round.
+        name: a strategy. One that the configuration no longer contains counts as a first round.
     """
     if name not in strategies:
         return Source(name, BASE)
@@ -92,16 +92,16 @@ def collect_section(
     model: str,
     rows: Sequence[Row],
     sources: Mapping[str, Source],
-    limits: dict[int, float],
+    budgets: dict[int, float],
     results: Path,
 ) -> ModelSection:
-    """Collect one model's section. What is missing stays empty, and the template says so.
+    """Collect one model's section. Parts without files stay empty, and the template says so.
 
     Args:
         number: of the section, which makes the ids in its figures unique.
         rows: all rows of the leaderboard.
         sources: by strategy, in the order of the configuration.
-        limits: limit of the weights in GiB, by number of bits.
+        budgets: limit of the weights in GiB, by number of bits.
     """
     mine = [row for row in rows if row.score.model == model]
     folder = results / model
@@ -112,8 +112,8 @@ def collect_section(
     chance = {split: chance_accuracy(results / "data" / f"{file}.jsonl") for split, file in files.items()}
     return ModelSection(
         name=model,
-        summary=summarize_model(rows, model, limits, chance),
-        sizes=_draw_sizes(number, mine, limits, order),
+        summary=summarize_model(rows, model, budgets, chance),
+        sizes=_draw_sizes(number, mine, budgets, order),
         retries=retries,
         retries_svg=retries_figure(retries, order, f"retries{number}") if retries else None,
         no_retries=no_retries,
@@ -150,7 +150,7 @@ def _read_first_answers(folder: Path, respondent: str) -> dict[Key, AnswerRow]:
     return {}
 
 
-def _draw_sizes(number: int, rows: Sequence[Row], limits: dict[int, float], order: Sequence[str]) -> list[Figure]:
+def _draw_sizes(number: int, rows: Sequence[Row], budgets: dict[int, float], order: Sequence[str]) -> list[Figure]:
     """For each split, a figure of the rows with an accuracy and a size."""
     figures: list[Figure] = []
     for split in dict.fromkeys(row.score.split for row in rows):
@@ -160,7 +160,7 @@ def _draw_sizes(number: int, rows: Sequence[Row], limits: dict[int, float], orde
             if row.score.split == split and row.score.weights_gib and row.score.accuracy is not None
         ]
         if scores:
-            figures.append(Figure(split, size_figure(scores, limits, order, f"size{number}-{len(figures)}")))
+            figures.append(Figure(split, size_figure(scores, budgets, order, f"size{number}-{len(figures)}")))
     return figures
 
 

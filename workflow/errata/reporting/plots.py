@@ -82,7 +82,7 @@ def read_loss(path: Path) -> Loss:
     return Loss(sorted(training.items()), sorted(evaluation.items()), skipped)
 
 
-def _svg(figure: "Figure", name: str, label: str) -> str:
+def _to_svg(figure: "Figure", name: str, label: str) -> str:
     """A figure as an SVG element.
 
     Args:
@@ -109,7 +109,7 @@ def _svg(figure: "Figure", name: str, label: str) -> str:
     return svg
 
 
-def _figure(width: float, height: float) -> "Figure":
+def _new_figure(width: float, height: float) -> "Figure":
     """An empty figure, sizes in inches; small, so that its text is readable on a phone."""
     from matplotlib.figure import Figure
 
@@ -133,21 +133,21 @@ def size_figure(scores: Sequence[Score], budgets: dict[int, float], strategies: 
     # limits would collapse into a line.
     broken = bool(limits) and (limits[0] > 3 * max(sizes) or limits[-1] < min(sizes) / 3)
     with rc_context(STYLE):
-        figure = _figure(4.2, 3.5 + 0.2 * ceil(len(scores) / 4))
+        figure = _new_figure(4.2, 3.5 + 0.2 * ceil(len(scores) / 4))
         if broken:
             right = limits[0] > max(sizes)
             panels = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1.3] if right else [1.3, 4])
             main, side = (panels[0], panels[1]) if right else (panels[1], panels[0])
-            _break(panels[0], panels[1])
-            _size_axis(main, sizes)
+            _mark_break(panels[0], panels[1])
+            _scale_size_axis(main, sizes)
             side.set_xlim(limits[0] * 0.8, limits[-1] * 1.25)
             side.set_xticks(limits, [f"{limit:g}" for limit in limits])
         else:
             main = side = figure.subplots()
             panels = [main]
-            _size_axis(main, [*sizes, *limits])
-        _limits(side, budgets, leftward=broken and side is panels[-1])
-        _points(main, scores, strategies, limits)
+            _scale_size_axis(main, [*sizes, *limits])
+        _draw_limits(side, budgets, leftward=broken and side is panels[-1])
+        _draw_points(main, scores, strategies, limits)
         # room for the names of the limits, which are not part of the layout
         main.set_title("\n" * len(limits), fontsize=9)
         main.set_xlabel("weights in GiB")
@@ -158,7 +158,7 @@ def size_figure(scores: Sequence[Score], budgets: dict[int, float], strategies: 
             f"{score.variant}: {100 * (score.accuracy or 0):.1f} % at {size:.3g} GiB"
             for score, size in zip(scores, sizes, strict=True)
         )
-        return _svg(figure, name, f"Accuracy against size of the weights. {label}.")
+        return _to_svg(figure, name, f"Accuracy against size of the weights. {label}.")
 
 
 def spread(places: Sequence[float], walls: Sequence[float]) -> list[float]:
@@ -184,7 +184,7 @@ def spread(places: Sequence[float], walls: Sequence[float]) -> list[float]:
     return moved
 
 
-def _points(axes: "Axes", scores: Sequence[Score], strategies: Sequence[str], limits: Sequence[float]) -> None:
+def _draw_points(axes: "Axes", scores: Sequence[Score], strategies: Sequence[str], limits: Sequence[float]) -> None:
     """Draw the variants: the colour shows the strategy, the marker shows the bits, hollow ones are majority votes."""
     scale = axes.transScale + axes.transLimits
     places = [float(scale.transform((score.weights_gib or 0.0, 0.0))[0]) for score in scores]
@@ -210,7 +210,7 @@ def _points(axes: "Axes", scores: Sequence[Score], strategies: Sequence[str], li
     axes.set_ylim(max(-2.0, min(bounds) - 4), min(102.0, max(bounds) + 4))
 
 
-def _size_axis(axes: "Axes", values: Sequence[float]) -> None:
+def _scale_size_axis(axes: "Axes", values: Sequence[float]) -> None:
     """Scale the size axis: linear for values close to each other, otherwise logarithmic with round ticks."""
     low, high = min(values), max(values)
     if high < 4 * low:
@@ -230,7 +230,7 @@ def _size_axis(axes: "Axes", values: Sequence[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _limits(axes: "Axes", budgets: dict[int, float], leftward: bool) -> None:
+def _draw_limits(axes: "Axes", budgets: dict[int, float], leftward: bool) -> None:
     """Draw the memory limits. Each name has its own line above the axes, as limits may be close to each other."""
     from matplotlib.transforms import blended_transform_factory
 
@@ -258,7 +258,7 @@ def _limits(axes: "Axes", budgets: dict[int, float], leftward: bool) -> None:
         text.set_in_layout(False)
 
 
-def _break(left: "Axes", right: "Axes") -> None:
+def _mark_break(left: "Axes", right: "Axes") -> None:
     """Mark the break of the axis between two panels."""
     right.spines["left"].set_visible(False)
     right.tick_params(axis="y", length=0)
@@ -279,7 +279,7 @@ def retries_figure(retries: Sequence[Retries], strategies: Sequence[str], name: 
     from matplotlib.ticker import MaxNLocator
 
     with rc_context(STYLE):
-        figure = _figure(4.2, 2.9)
+        figure = _new_figure(4.2, 2.9)
         axes = figure.subplots()
         for each in retries:
             place = list(strategies).index(each.strategies[0])
@@ -313,7 +313,7 @@ def retries_figure(retries: Sequence[Retries], strategies: Sequence[str], name: 
         if len(retries) > 1:
             axes.legend(loc="best")
         label = "; ".join(f"{each.name}: {', '.join(map(str, each.solved_by))}" for each in retries)
-        return _svg(figure, name, f"Questions solved by the first, second, ... attempt. {label}.")
+        return _to_svg(figure, name, f"Questions solved by the first, second, ... attempt. {label}.")
 
 
 def loss_figure(loss: Loss, colour: int, name: str) -> str:
@@ -322,7 +322,7 @@ def loss_figure(loss: Loss, colour: int, name: str) -> str:
     from matplotlib.ticker import MaxNLocator
 
     with rc_context(STYLE):
-        figure = _figure(4.2, 2.9)
+        figure = _new_figure(4.2, 2.9)
         axes = figure.subplots()
         texts = []
         for series, title, style, shade in (
@@ -338,4 +338,4 @@ def loss_figure(loss: Loss, colour: int, name: str) -> str:
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
         axes.legend(loc="best")
-        return _svg(figure, name, f"Loss by step. {'; '.join(texts)}.")
+        return _to_svg(figure, name, f"Loss by step. {'; '.join(texts)}.")

@@ -1,4 +1,4 @@
-"""What made a run: code, packages, configuration, machine, and the time of its jobs."""
+"""The origin of a run's results: code, packages, configuration, machine, and the time of its jobs."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ class Fact(NamedTuple):
     value: str
 
 
-class Lock(NamedTuple):
+class LockFile(NamedTuple):
     """A lock file.
 
     Attributes:
@@ -113,7 +113,7 @@ def describe_machine(root: Path) -> list[Fact]:
 
 
 def describe_base_models(results: Path, names: Iterable[str]) -> list[Fact]:
-    """Where the weights of base models come from, by the links in results/."""
+    """The sources of the base models' weights, read from the links in results/."""
     facts = []
     for name in names:
         base = results / name / "base"
@@ -139,7 +139,7 @@ def find_summaries(results: Path, names: Iterable[str]) -> list[Path]:
 
 
 def describe_templates(summaries: Iterable[Path]) -> list[Fact]:
-    """The digests of the prompt templates by what they were used for. Summaries that cannot be read are left out."""
+    """The digests of the prompt templates by their use. Summaries that cannot be read are left out."""
     digests: dict[str, dict[str, None]] = {}
     for path in summaries:
         try:
@@ -157,7 +157,7 @@ def describe_templates(summaries: Iterable[Path]) -> list[Fact]:
     return [Fact(f"prompt template, {use}", ", ".join(found)) for use, found in digests.items()]
 
 
-def read_locks(paths: Iterable[Path]) -> list[Lock]:
+def read_locks(paths: Iterable[Path]) -> list[LockFile]:
     """Read the main pins of lock files. Files that cannot be read are left out."""
     locks = []
     for path in paths:
@@ -168,7 +168,7 @@ def read_locks(paths: Iterable[Path]) -> list[Lock]:
         pins = dict(re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)", text, re.MULTILINE))
         pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
         main = [f"{name} {pins[name]}" for name in MAIN_PACKAGES if name in pins]
-        locks.append(Lock(path.name, main, len(pins)))
+        locks.append(LockFile(path.name, main, len(pins)))
     return locks
 
 

@@ -1,4 +1,4 @@
-"""Step report: the leaderboard as CSV, and one HTML page with the findings of a run and what made it.
+"""Step report: the leaderboard as CSV, and one HTML page with the findings of a run and their origin.
 
 The page is one file: it contains its styles and figures, loads nothing and runs no script. The template escapes all
 text that a model wrote, and characters that a page cannot contain are made visible.
@@ -18,7 +18,7 @@ from errata.core.files import write_text
 from errata.core.places import REPORT_TEMPLATES, REPOSITORY
 from errata.core.wording import duration, p_value, percent
 from errata.reporting import provenance
-from errata.reporting.configuration import read_configuration
+from errata.reporting.configuration import read_configuration_file
 from errata.reporting.examples import OUTCOMES, SHOWN
 from errata.reporting.findings import describe_held_out
 from errata.reporting.leaderboard import LEVEL, Row, read_rows, to_table
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         Faults: the configuration is not valid, or two files score the same.
         UserError: a file cannot be read.
     """
-    configuration = read_configuration(arguments.config)
+    configuration = read_configuration_file(arguments.config)
     strategies = Strategies.of(configuration)
     rows = read_rows(arguments.scores, [name for name, strategy in strategies.items() if strategy.fold is None])
     locks = sorted((REPOSITORY / "envs").glob("*.txt")) if arguments.locks is None else arguments.locks
@@ -63,10 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def choose_strategies(rows: Sequence[Row], configuration: Configuration, strategies: Strategies) -> list[str]:
-    """The strategies in the report: those of the pipeline, and of rounds and of target ablation those with a score.
+    """The strategies in the report: those of the pipeline, and the rounds and strategies of the ablation with a score.
 
     Returns:
-        Names in the order of the configuration, followed by those that the configuration does not contain any more.
+        Names in the order of the configuration, followed by those that the configuration no longer contains.
     """
     scored = {row.variant.strategy for row in rows} - {BASE}
     chosen = [
@@ -105,7 +105,7 @@ def render(
 
     models = list(dict.fromkeys(row.score.model for row in rows))
     sources = {name: find_source(strategies, name) for name in choose_strategies(rows, configuration, strategies)}
-    limits = {int(bits): float(limit) for bits, limit in configuration.memory_budget_gib.items()}
+    budgets = {int(bits): float(limit) for bits, limit in configuration.memory_budget_gib.items()}
     if summaries is None:
         summaries = provenance.find_summaries(results, models)
     jobs = provenance.read_jobs(results / "benchmarks", benchmarks)
@@ -128,7 +128,7 @@ def render(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rows=rows,
         models=[
-            collect_section(number, model, rows, sources, limits, results) for number, model in enumerate(models, 1)
+            collect_section(number, model, rows, sources, budgets, results) for number, model in enumerate(models, 1)
         ],
         comparisons=sum(1 for row in rows for each in (row.to_base, row.to_origin) if each),
         level=LEVEL,
