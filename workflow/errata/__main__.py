@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _program() -> str:
-    """How this program was called, for its help: as the command `errata`, or as a module."""
+    """The name of the program in its help: the command `errata`, or the module."""
     return "errata" if Path(sys.argv[0]).name == "errata" else "python -m errata"
 
 

@@ -1,4 +1,4 @@
-"""Texts that give away that their writer was told the answer, and honest reasoning that does not."""
+"""Texts that give away that their writer was given the answer, and honest reasoning that does not."""
 
 import time
 
@@ -6,7 +6,7 @@ import pytest
 
 from errata.reading.giveaway import gives_away
 
-TOLD = [
+GIVEAWAY_TEXTS = [
     "As given, the correct answer is B.",
     "As stated in the prompt, the right answer is C.",
     "As provided, the answer is B because Ann is older.",
@@ -217,7 +217,7 @@ HONEST = [
 ]
 
 
-@pytest.mark.parametrize("text", TOLD)
+@pytest.mark.parametrize("text", GIVEAWAY_TEXTS)
 def test_speaking_of_a_told_answer_or_of_an_earlier_attempt_gives_away(text: str) -> None:
     assert gives_away(text)
     assert gives_away(f"Ann is older than Bob. 甲比乙大。\n{text}\nThe answer is B")

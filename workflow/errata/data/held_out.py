@@ -8,7 +8,7 @@ from errata.data.leaks import ids_by_text
 
 
 def add_held_out_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of steps that choose from the training problems."""
+    """Add the flags of steps that choose from the training problems."""
     parser.add_argument("--data", type=Path, required=True, help="results/data/train.jsonl")
     parser.add_argument(
         "--held-out",

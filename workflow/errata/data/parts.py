@@ -1,4 +1,4 @@
-"""A part of the problems, for one of several jobs that share the questions."""
+"""The part of the problems that one of several jobs asks about."""
 
 import argparse
 import re
@@ -35,7 +35,7 @@ class Part(NamedTuple):
         return f"{self.number}/{self.of}"
 
     def take(self, problems: Iterable[Item]) -> Iterator[Item]:
-        """Those of all problems that are in this part, in their order."""
+        """The problems of this part, in their order."""
         return islice(problems, self.number - 1, None, self.of)
 
     def share(self, amount: int) -> int:
@@ -51,7 +51,7 @@ ALL_PROBLEMS = Part(1, 1)
 
 
 def add_part_argument(parser: argparse.ArgumentParser) -> None:
-    """The flag `--part K/N`."""
+    """Add the flag `--part K/N`."""
     parser.add_argument(
         "--part",
         type=Part.parse,

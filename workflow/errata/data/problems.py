@@ -52,7 +52,7 @@ def read_problems(path: Path, *, labelled: bool = False) -> ProblemFile:
             faults += found
             continue
         for index, question in enumerate(record["questions"]):
-            # The position in the file is the key; an `index` of the user's own would contradict it.
+            # The position in the file is the key; a user's own `index` would contradict it.
             question["index"] = index
             if len(set(question["options"])) < len(question["options"]):
                 warnings.append(f"{where}: question {index}: options repeat (kept as they are)")
@@ -63,7 +63,7 @@ def read_problems(path: Path, *, labelled: bool = False) -> ProblemFile:
 
 
 def read_ids(path: Path) -> Iterator[str]:
-    """The ids of a file as far as they can be read; faults are left to `read_problems`."""
+    """The ids of the lines that can be read; `read_problems` reports the faults of the others."""
     for _, line in _read_lines(path):
         try:
             record = json.loads(line)
@@ -147,7 +147,7 @@ def _question_faults(question: Any, labelled: bool) -> Iterator[str]:
 
 
 def _kind(value: Any) -> str:
-    """What a JSON value is, for messages."""
+    """The type of a JSON value, for messages."""
     names = {
         dict: "an object",
         list: "a list",

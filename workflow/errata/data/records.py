@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # The splits of a dataset that the configuration names.
 SPLITS = ("train", "test")
-# Flag --about: which questions are asked again, by whether the first answer was right. Questions without a label never.
+# Flag --about: for each value, whether the first answers of the questions that are asked again are right. Questions
+# without a label are never asked again.
 ABOUT = {"wrong": (False,), "all": (False, True)}
 
 

@@ -16,7 +16,7 @@ from errata.data.records import Key
 Row = TypeVar("Row")
 
 OUTCOMES = ("solved", "rejected", "exhausted", "unreadable", "truncated", "failed", "skipped")
-"""What became of a question that was asked again, see `RetryRow`."""
+"""The outcomes of a question that was asked again, see `RetryRow`."""
 REJECTIONS = GIVES_AWAY, INCONCLUSIVE, NO_SOLUTION = "gives-away", "inconclusive", "no-solution"
 """Why a right attempt is not accepted, see `AttemptRow`."""
 # the finish reason of a request for which the server gave no completion
@@ -240,7 +240,7 @@ class AttemptRow(Ending):
 
     @property
     def accepted(self) -> bool:
-        """Right, and not rejected for anything: it solves its question and may be trained on."""
+        """Right and not rejected: it solves its question and may be trained on."""
         return self.correct and self.rejected is None
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The summaries that steps write beside their rows: what they counted and what the asking cost.
+"""The summaries that steps write beside their rows: their counts and the cost of asking.
 
 A step writes its summary with `to_record`. Readers use `read_summary`, or `read` of the class that they expect. A
 figure is None where the file does not contain it, as in files of earlier versions.
@@ -42,17 +42,17 @@ class PartCosts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What the asking cost. Tokens and seconds are those of all runs together, the rest is of this run alone.
+    """The cost of asking. Tokens and seconds are those of all runs together, the rest is of this run alone.
 
     Attributes:
-        cached_tokens: the prompt tokens among them that the server's prefix cache had; None where it does not say.
+        cached_tokens: prompt tokens that the server had in its prefix cache; None where it does not say.
         wall_seconds: time in which at least one job asked.
         requests: how many this run sent.
         cancelled: how many of them it cancelled.
         saturated: share of the asking time in which the server had as many requests as it may have; None where nothing
             was asked.
-        server_seconds: of a gathered summary, the time of all parts together.
-        parts: of a gathered summary, what each part did.
+        server_seconds: of a gathered summary, the sum of the times of all parts.
+        parts: of a gathered summary, the costs of each part.
         runs: of a part, when it was asked.
         of_folds: the models of several folds were asked, one after another; `saturated` then has no meaning.
     """
@@ -105,7 +105,7 @@ class Costs:
 
 
 class Summary:
-    """What all summaries contain. The fields of its classes have the names and the order of their file's keys.
+    """The keys of all summaries. The fields of its classes have the names and the order of their file's keys.
 
     Attributes:
         template: digest of the prompt template; None where the file does not say.
@@ -118,7 +118,7 @@ class Summary:
     failed: int | None
     costs: Costs
 
-    # keys that are left out where there is nothing to say; the others are then null
+    # keys that are left out where they are None; other keys are written as null
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
@@ -148,7 +148,7 @@ class Summary:
 
     @property
     def sampled_accuracy(self) -> float | None:
-        """What one sampled completion gets on average; None where each question has one completion."""
+        """The mean accuracy of one sampled completion; None where each question has one completion."""
         return None
 
 
@@ -251,7 +251,8 @@ class RetrySummary(Summary):
         rejected_gives_away, rejected_inconclusive, rejected_no_solution: right attempts by why they were rejected.
         reused: attempts that earlier runs had finished.
         tokens_per_solved: completion tokens for each solved question; None where none is.
-        cancelled_tokens: what cancelled attempts of this run had cost, estimated; beside `costs.completion_tokens`.
+        cancelled_tokens: an estimate of the tokens of this run's cancelled attempts; `costs.completion_tokens` does not
+            contain them.
     """
 
     method: str | None = None

@@ -59,7 +59,7 @@ USUAL = Forms(
 )
 
 _IS_RIGHT = r"(?i:is\s+(?:therefore\s+|thus\s+|indeed\s+)?(?:the\s+)?(?:only\s+)?(?:correct|right))"
-# An option that is called the right one. It is chosen only if no other option is called so.
+# An option that is called the right one. It is chosen only if no other option is called right.
 CALLED_RIGHT = Forms(
     Form(
         "option B is right",
@@ -91,7 +91,7 @@ CALLED_RIGHT = Forms(
     ),
 )
 
-# A letter at the start of a line. It is chosen only if no other letter stands at the start of a line.
+# A letter at the start of a line. It is chosen only if no other letter starts a line.
 AT_LINE_START = Forms(
     Form(
         "B. Paul",
@@ -102,12 +102,12 @@ AT_LINE_START = Forms(
     ),
 )
 
-# Nothing but a letter, be it a small one.
+# Only a letter, capital or small.
 LETTER_ALONE = Forms(Form("B", "any", r"\A\W{0,16}([A-Za-z])\W{0,16}\Z", " (b)\n", but_not="B it is"))
 
 # --- Words around a form that take the choice back
 
-# What stands right before a form and makes it no choice.
+# Words right before a form that negate it or make it a condition.
 NEGATION = Forms(
     Form(
         "not, if",
@@ -125,7 +125,7 @@ NEGATION = Forms(
         but_not="不是这样，正确",  # 答案是A
     ),
 )
-# What follows a form and makes it no choice: "选 A 的话", "选 A 是错误的".
+# Words right after a form that take it back: "选 A 的话" (if A), "选 A 是错误的" (A is wrong).
 _TAKEN_BACK = re.compile(r"[\s)\]*”」]{0,4}(?:的话|是错|是不|不对|不正确|错误|会(?:导致|矛盾))")
 # A second letter, as in "A or B", "A、B" and "A B C D": several letters choose nothing.
 _SECOND_LETTER = re.compile(
@@ -141,7 +141,7 @@ _NEXT_WORD = re.compile(
 
 
 class Choice(NamedTuple):
-    """A letter that a plain text chooses, and the match that says so."""
+    """A letter that a plain text chooses, the match of the form that says so, and the form's rank."""
 
     letter: str
     match: re.Match[str]
@@ -168,13 +168,13 @@ def read_answer(completion: str, letters: str) -> str | None:
 
 
 def find_choice(completion: str, letters: str) -> Choice | None:
-    """The choice that `read_answer` reads; its `form` tells how it was recognized."""
+    """The choice that `read_answer` reads; its `form` is the wording that was recognized."""
     choices = find_choices(plain_text(completion), letters)
     return choices[-1] if choices else None
 
 
 def find_choices(text: str, letters: str) -> list[Choice]:
-    """All choices of the rank that decides in a plain text, in its order."""
+    """All choices in a plain text, in its order, of the first rank that has any."""
     for rank in (REQUESTED, USUAL):
         choices = list(_choices_of_rank(rank, text, letters))
         if choices:
@@ -183,7 +183,7 @@ def find_choices(text: str, letters: str) -> list[Choice]:
     if alone:
         letter = letter_of(alone)
         return [Choice(letter, alone, LETTER_ALONE)] if letter in letters else []
-    # A completion that goes through the options one by one chooses none of them, so a letter must be the only one.
+    # A completion that discusses the options one by one chooses none of them, so a letter must be the only one.
     called_right = _only_letter(CALLED_RIGHT, text)
     if called_right and called_right.letter in letters:
         return [called_right]

@@ -1,4 +1,4 @@
-"""Texts without the choice that they make: what is left of a completion when its answer is taken out."""
+"""Removes the answer from a completion: its conclusion, or every sentence that singles out an option."""
 
 import re
 from bisect import bisect_right
@@ -17,7 +17,7 @@ from errata.reading.letters import (
 )
 from errata.reading.sentences import sentence_start, split_sentences
 
-# A letter that stands alone. It may be an option, a name or the article.
+# A single letter. It may be an option, a name or the article.
 _MENTION = re.compile(rf"(?<![A-Za-z0-9_'’\\-]){LETTER}")
 
 _IS = r"(?i:\s+(?:is|must\s+be|should\s+be|would\s+be))?"
@@ -92,7 +92,7 @@ _NOUN = re.compile(
     r"[ \t]+(?!(?:\w*[^\Wsu]s|and|or|it|alone|must|would|could|can|cannot|should|will|may|said|told|had|because|since"
     r"|in|for|with|if|but|not|from|to|right|true|correct)\b)[a-z]"
 )
-# The end of what may stand before the first word of a sentence.
+# The end of a text that the first word of a sentence may follow.
 _BEFORE_FIRST_WORD = re.compile(r"(?:\A|[.!?:;\n\"“(。])[\W\d_]{0,8}\Z")
 
 
@@ -126,11 +126,11 @@ def without_conclusion(completion: str, letters: str) -> str:
 
 
 def without_choice(text: str, letter: str, *, named: bool = False) -> str:
-    """A reasoning without its sentences that single out an option, wherever they stand.
+    """A reasoning without the sentences that single out an option.
 
-    "Only option B fits." and "Ann is older, which makes B right." state the answer as plainly as a conclusion does, so
-    a model that is to conclude from the reasoning would only copy it. Every mention of the letter counts, except in a
-    row ("A or B") and in a list of the options that does not judge them.
+    "Only option B fits." and "Ann is older, which makes B right." state the answer as plainly as a conclusion does. A
+    model that is asked to conclude from the reasoning would only copy it. Every mention of the letter counts, except in
+    a row ("A or B") and in a list of the options that does not judge them.
 
     Args:
         letter: the option's.
@@ -150,7 +150,7 @@ def without_choice(text: str, letter: str, *, named: bool = False) -> str:
 def is_name(letter: str, text: str) -> bool:
     """Whether a letter is a name in a problem, as of people called A, B and C.
 
-    The article "A" is no name. "I" always counts as one, because the pronoun cannot be told from the letter.
+    The article "A" is no name. "I" always counts as one, because the pronoun looks like the letter.
     """
     plain = plain_text(text)
     return letter == "I" or any(match[1] == letter and not _is_article(match) for match in _MENTION.finditer(plain))
@@ -197,7 +197,7 @@ def _is_article(match: re.Match[str]) -> bool:
 
 
 def _is_in_row(match: re.Match[str]) -> bool:
-    """Whether other letters stand beside the letter of a match: "A or B"."""
+    """Whether a match is one of several letters in a row: "A or B"."""
     text, (start, end) = match.string, match.span(match.lastindex or 0)
     before = text[max(0, start - 30) : start]
     return _AFTER_IN_ROW.match(text, end) is not None or _BEFORE_IN_ROW.search(before) is not None

@@ -11,7 +11,7 @@ class Form(NamedTuple):
     """One wording or layout that is recognized.
 
     Attributes:
-        name: different from those of the forms beside it.
+        name: unique among the forms of its list.
         language: "any" for layouts such as LaTeX's box.
         pattern: the regular expression; `^` and `$` match at every line.
         example: a text that it matches.
@@ -40,7 +40,7 @@ class Forms:
         return iter(self._forms)
 
     def form_of(self, match: re.Match[str]) -> Form:
-        """Which of these forms a match found by them has."""
+        """The form of a match that this object found."""
         return next(
             form
             for form in self._forms

@@ -1,4 +1,4 @@
-"""Whether a completion gives away that its writer was told the answer, or saw an earlier wrong attempt.
+"""Whether a completion gives away that its writer was given the answer, or saw an earlier wrong attempt.
 
 A model that is trained on such a text learns to speak of a hint that it will not be given. The forms are listed in
 `giveaway_english` and `giveaway_chinese`.
@@ -13,19 +13,19 @@ from errata.reading.letters import plain_text
 
 GIVEAWAYS = Forms(*ENGLISH, *CHINESE)
 
-# Marks that may stand around words are removed, and curly apostrophes become straight ones.
+# Marks around words are removed, and curly apostrophes become straight ones.
 _MARKS = str.maketrans("‘’", "''", '*_`"“”#「」『』')
 
 
 class Giveaway(NamedTuple):
-    """The first words of a text that give it away, without case and marks, and the form that they have."""
+    """The first words that give a text away, in small letters and without marks, and their form."""
 
     form: Form
     words: str
 
 
 def gives_away(text: str) -> bool:
-    """Whether a completion, English or Chinese, speaks of an answer that was told or of an earlier wrong attempt.
+    """Whether a completion, English or Chinese, mentions that the answer was given, or an earlier wrong attempt.
 
     "The correct answer is C" and "it is given that Ann is older" do not; "since the given answer is C" does. Only
     wordings are compared, so a few texts are misjudged: one that passes is trained on, one that is refused is asked
@@ -35,7 +35,7 @@ def gives_away(text: str) -> bool:
 
 
 def find_giveaway(text: str) -> Giveaway | None:
-    """What gives a completion away, or None."""
+    """The first words that give a completion away; None where nothing does."""
     match = GIVEAWAYS.search(_plain(text))
     return Giveaway(GIVEAWAYS.form_of(match), match[0]) if match else None
 

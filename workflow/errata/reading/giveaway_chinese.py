@@ -1,4 +1,4 @@
-"""Chinese wordings that give away that the writer was told the answer or saw an earlier attempt.
+"""Chinese wordings that give away that the writer was given the answer or saw an earlier attempt.
 
 The texts compared are on one line, with plain punctuation and small letters, without quotation marks and Markdown.
 """
@@ -39,7 +39,7 @@ CHINESE = (
         r"什么内容使|哪些内容能决定|不要提选项字母|指出错在哪里|逐步而简要",
         "文中第一句能决定，不要提选项字母。",
     ),
-    # --- The answer was told
+    # --- The answer was given
     _form(
         "已知正确答案",
         rf"已知的?(?:{_ANSWER}{_NOT_OPTIONS}|正确选项)",

@@ -1,4 +1,4 @@
-"""English wordings that give away that the writer was told the answer or saw an earlier attempt.
+"""English wordings that give away that the writer was given the answer or saw an earlier attempt.
 
 The texts compared are in small letters, on one line and without quotation marks and Markdown. A quantifier such as
 `{0,20}` is limited so that the search takes time in proportion to the text.

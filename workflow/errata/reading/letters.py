@@ -3,13 +3,13 @@
 import re
 import unicodedata
 
-# Follows a letter that stands for itself: not "Anna", "A's", "B-flat" or "C++".
+# Follows a letter that is a word of its own: not "Anna", "A's", "B-flat" or "C++".
 STANDALONE = r"(?![A-Za-z0-9+]|['’][A-Za-z]|-[a-z]|_\w)"
 LETTER = rf"([A-Z]){STANDALONE}"
-# A small letter only where the sentence ends, for "a" is an article.
+# A small letter counts only at the end of a sentence, because "a" is an article.
 ANY_LETTER = rf"(?:{LETTER}|([a-z])(?=[\s*_`\"”’\])}}$]{{0,8}}(?:[.。,;]\s|[.。]?$)))"
 
-# What may stand between "the answer is" and the letter: spaces, colons, quotes, brackets, Markdown, LaTeX, "option".
+# Text that may be between "the answer is" and the letter: spaces, colons, quotes, brackets, Markdown, LaTeX, "option".
 # Its length is limited, so that a model stuck on one character cannot make the search quadratic.
 _SIGNS = r"[\s:*_`\"'“”‘’「『【\[({<>$#=\\-]{0,16}"
 _OPTION = r"(?:(?i:the\s+)?(?i:option|choice|letter)\b|选项)?"
@@ -27,7 +27,7 @@ def letter_of(match: re.Match[str]) -> str:
 
 
 def plain_text(text: str) -> str:
-    """The text with plain letters and punctuation for full-width ones (NFKC), and without characters of no width."""
+    """The text with full-width letters and punctuation made plain (NFKC), and without characters of no width."""
     if text.isascii():
         return text
     return "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")

@@ -1,4 +1,4 @@
-"""A file of answers, by question: checked before anything is counted."""
+"""Reads a file of answers by question, and checks it before anything is counted."""
 
 from pathlib import Path
 

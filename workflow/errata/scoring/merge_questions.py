@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def change_questions(data: Path, change: Callable[[Key, dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The records of a data file, each question replaced by `change(key, question)`; everything else is unchanged.
+    """The records of a data file, with each question replaced by `change(key, question)`; everything else is unchanged.
 
     The records stay dicts: users' own keys in them are passed on.
     """

@@ -115,7 +115,7 @@ def score(
     summary: Summary | None,
     held_out: bool | None = None,
 ) -> Score:
-    """Count the answers; see `Score` for the meaning of the figures.
+    """Count the answers; see `Score` for the meaning of its figures.
 
     Args:
         weights: size of the weights in GiB; None where there are no files.

@@ -1,4 +1,4 @@
-"""Step submission: the input records with the model's answers filled in, in the form that a contest takes."""
+"""Step submission: the input records with the model's answers filled in, in the form that a contest accepts."""
 
 import argparse
 import sys
