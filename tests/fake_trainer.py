@@ -2,8 +2,6 @@
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +87,3 @@ class FakeTraining:
     def ends(self) -> list[tuple[int, int, str]]:
         """Of each run: the step it started after, the step it came to, and why it ended."""
         return [(row["start"], row["end"], row["why"]) for row in self.runs()]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until something is so, for at most 20 seconds."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)

@@ -7,6 +7,7 @@ import pytest
 
 from errata.cluster import slurm
 from errata.cluster.watch import Watch
+from servers import PATIENCE
 from slurms import Prints, Settled, queue, with_accounting
 
 
@@ -84,6 +85,6 @@ def test_the_watch_survives_a_bad_look_and_reports_it_once(
     watch = Watch(tmp_path, Settled(), pause=0.01)
     watch.start()
     for _ in range(5):
-        assert looks.acquire(timeout=10)
+        assert looks.acquire(timeout=PATIENCE)
     watch.stop()
     assert capsys.readouterr().err.count("not enough values") == 1

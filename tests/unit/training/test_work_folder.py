@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from engines import wait_for
 from errata.core.errors import UserError
 from errata.training import trainer_checkpoints, trainer_log
 from errata.training.distributed import World
 from errata.training.runs import TrainingTime
 from errata.training.work_folder import WorkFolder, fingerprint
-from fake_trainer import wait_for
 
 
 @pytest.fixture
