@@ -18,7 +18,7 @@ for name in "${@%.in}"; do
     options+=(--override "$name.overrides")
   fi
   echo "envs/$name.txt" >&2
-  # written under another name first, so that a failed resolution leaves the old lock
+  # written under another name first, so that a failed resolution keeps the old lock
   uv pip compile --quiet "${options[@]}" "$name.in" --output-file ".$name.txt"
   mv -- ".$name.txt" "$name.txt"
 done

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes an unpacked bundle run where it lies: sh envs/unpack.sh [--python PATH]. After it was moved: once more.
-# The Python that came with it is taken if it runs here, else a Python 3.11 of the machine, which the nodes need then too.
+# Makes an unpacked bundle run in its folder: sh envs/unpack.sh [--python PATH]. Run it again after moving the folder.
+# It uses the Python of the bundle if that runs here, else a Python 3.11 of the machine, which all nodes then need too.
 set -eu
 cd "$(dirname "$0")/.."
 unset PYTHONHOME PYTHONPATH
@@ -15,7 +15,7 @@ for python in ${1+"$1"} .envs/python/bin/python3.11 python3.11 python3; do
     exec env PYTHONPATH=workflow "$python" -m errata relocate
   fi
   if [ -e "$python" ]; then
-    printf '%s does not do here: %s\n' "$python" "$said" >&2
+    printf '%s cannot be used: %s\n' "$python" "$said" >&2
   fi
   if [ $# -gt 0 ]; then
     exit 1

@@ -20,7 +20,7 @@ rule bundle:
         config=CONFIGURATION_FILE,
         configfiles=[os.path.relpath(path) for path in workflow.configfiles],
         # packed again when a file of the project changes
-        state=lambda wildcards: bundling.state(Path.cwd()),
+        state=lambda wildcards: bundling.digest_project(Path.cwd()),
     message:
         "Packing project, environments and models"
     shell:

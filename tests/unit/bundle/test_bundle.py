@@ -1,4 +1,4 @@
-"""What a bundle contains, and that it comes out as it went in."""
+"""The contents of a bundle are complete, and are the same after unpacking."""
 
 import errno
 import fnmatch
@@ -123,7 +123,7 @@ def test_a_model_is_packed_with_all_its_own_files_and_with_no_secret(project: Pa
     assert not NOT_OF_A_MODEL & {Path(name).name for name in names if name.startswith(("models", "results"))}
 
 
-def test_what_a_download_takes_is_what_the_test_before_packs() -> None:
+def test_a_bundle_packs_the_files_that_a_download_fetches() -> None:
     for pattern in fetch.HUB_FILES:
         assert fnmatch.filter(OF_A_MODEL, pattern), pattern
     for name in OF_A_MODEL:
@@ -139,7 +139,7 @@ def test_a_teacher_from_outside_is_packed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_a_plain_model_of_before_is_packed_in_its_place() -> None:
+def test_a_model_that_is_no_link_is_packed_in_its_place() -> None:
     write(Path("results/m/base/model.gguf"), "weights")
     names = pack_project("results/m/base/model.gguf", "pypi:m==1")
     assert names["results/m/base/model.gguf"].isreg()
@@ -161,15 +161,15 @@ def test_with_git_what_it_tracks_new_code_and_what_the_configuration_names(
     write(project / "notes" / "untracked.md")
     (project / "data" / "train.jsonl").unlink()
     keep_gguf(Path())
-    before = bundle.state(project)
+    before = bundle.digest_project(project)
     names = pack_project("results/m/base/model.gguf", "pypi:m==1", dataset={"train": "data/mine.jsonl"})
     assert {name for name in names if name.split("/")[0] in ("data", "config", "notes", "workflow", ".env")} == {
         *("config/config.yaml", "config/new.yaml", "data/mine.jsonl", "notes/tracked.md")
     }
     assert "config/hf_token.txt: left out, since it may hold a secret" in capsys.readouterr().out
-    assert bundle.state(project) == before
+    assert bundle.digest_project(project) == before
     write(project / "notes" / "tracked.md", "changed")
-    assert bundle.state(project) != before
+    assert bundle.digest_project(project) != before
 
 
 @pytest.mark.parametrize(
@@ -184,11 +184,11 @@ def test_files_of_a_tokenizer_are_no_secrets(name: str) -> None:
     "name",
     [".env", ".env.local", "token", "hf_token", "HF-TOKEN.txt", "id_ed25519", "a.pem", ".netrc", "api_tokens.json"],
 )
-def test_secrets_are_known_by_their_names(name: str) -> None:
+def test_secrets_are_recognized_by_their_names(name: str) -> None:
     assert bundle._secret(Path("config") / name)
 
 
-def test_what_is_outside_or_is_not_built_is_reported(project: Path, tmp_path: Path) -> None:
+def test_files_outside_and_missing_environments_are_reported(project: Path, tmp_path: Path) -> None:
     data = write(tmp_path / "far.jsonl")
     with pytest.raises(UserError, match=r"far\.jsonl: is outside the project"):
         list(bundle.named_files(project, {"dataset": {"train": str(data)}}))

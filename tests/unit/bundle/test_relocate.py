@@ -29,8 +29,8 @@ def test_an_environment_gets_this_python_as_its_base(moved: Path) -> None:
     assert not environment.is_built(prefix, digest)
     base = Path(sys._base_executable)  # type: ignore[attr-defined]
     for _ in range(2):
-        relocate.point(prefix, base, moved)
-        assert relocate.check(prefix).startswith("Python 3.")
+        relocate.set_interpreter(prefix, base, moved)
+        assert relocate.describe_interpreter(prefix).startswith("Python 3.")
     assert f"home = {base.parent}\n" in (prefix / "pyvenv.cfg").read_text()
     assert sorted(path.name for path in (prefix / "bin").iterdir()) == ["python", "python3"]
     # rule environment takes it for built, and needs no uv
@@ -39,7 +39,7 @@ def test_an_environment_gets_this_python_as_its_base(moved: Path) -> None:
 
 def test_an_interpreter_inside_is_linked_so_that_the_folder_can_be_moved(moved: Path) -> None:
     prefix = moved / ".envs" / "workflow"
-    relocate.point(prefix, moved / ".envs" / "python" / "bin" / "python3.11", moved)
+    relocate.set_interpreter(prefix, moved / ".envs" / "python" / "bin" / "python3.11", moved)
     assert (prefix / "bin" / "python").readlink() == Path("../../python/bin/python3.11")
 
 
@@ -47,16 +47,16 @@ def test_another_python_is_refused(moved: Path) -> None:
     path = moved / ".envs" / "workflow" / "pyvenv.cfg"
     path.write_text(path.read_text().replace(f"version_info = {sys.version_info.major}", "version_info = 2"))
     with pytest.raises(UserError, match=r"is for Python 2\.\d+, this is 3.*unpack\.sh --python"):
-        relocate.point(path.parent, Path(sys.executable), moved)
+        relocate.set_interpreter(path.parent, Path(sys.executable), moved)
 
 
 def test_an_environment_that_does_not_start_is_reported(moved: Path) -> None:
     with pytest.raises(UserError, match="does not start"):
-        relocate.check(moved / ".envs" / "workflow")
+        relocate.describe_interpreter(moved / ".envs" / "workflow")
 
 
 def test_another_machine_is_recognized() -> None:
-    made = {"machine": "x86_64", "libc": "glibc 2.36"}
+    made = relocate.Manifest("1.0", "abc", "2026-01-01", "x86_64", "glibc 2.36", [], [])
     assert not relocate.check_machine(made, "x86_64", "glibc 2.36")
     assert not relocate.check_machine(made, "x86_64", "glibc 2.40")
     assert relocate.check_machine(made, "x86_64", "glibc 2.9")
@@ -68,7 +68,7 @@ def test_another_machine_is_recognized() -> None:
 
 def test_libraries_that_do_not_load_are_listed(moved: Path) -> None:
     prefix = moved / ".envs" / "workflow"
-    relocate.point(prefix, Path(sys._base_executable), moved)  # type: ignore[attr-defined]
+    relocate.set_interpreter(prefix, Path(sys._base_executable), moved)  # type: ignore[attr-defined]
     assert relocate.find_faults([prefix]) == ["all of them load"]
     (packages,) = prefix.glob("lib/python*/site-packages")
     write(packages / "peft.py", "raise ImportError('GLIBC_2.36 not found')")
@@ -77,7 +77,7 @@ def test_libraries_that_do_not_load_are_listed(moved: Path) -> None:
 
 @pytest.fixture
 def bare_path(tmp_path: Path) -> Callable[[str], str]:
-    """A PATH with hardly anything on it, and a Python that does as told."""
+    """Make a PATH with the fewest programs, and with a Python that runs a given script."""
 
     def path(python: str) -> str:
         folder = tmp_path / "bin"
@@ -96,7 +96,7 @@ def bare_path(tmp_path: Path) -> Callable[[str], str]:
     [
         ("", [], "No Python 3.11 with its whole standard library was found"),
         ("echo no ssl >&2; exit 1", [], "No Python 3.11"),
-        ("", ["--python", "/bin/false"], "/bin/false does not do here"),
+        ("", ["--python", "/bin/false"], "/bin/false cannot be used"),
         ("", ["--pyton"], "usage: sh envs/unpack.sh"),
         ('[ "$1" = -c ] || echo "with $@ in $PYTHONPATH"', [], "with -m errata relocate in workflow"),
     ],

@@ -1,4 +1,4 @@
-"""A pretended Slurm for each test, and no thread that outlives its test."""
+"""A stand-in for Slurm in each test. No thread may outlive its test."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is done before the first job of a run on Slurm, and after its last."""
+"""The hooks before the first job of a run on Slurm, and after its last."""
 
 import json
 import os

@@ -57,10 +57,10 @@ def test_only_what_is_complete_and_newer_than_its_record_is_kept_without_it(tmp_
 
 def test_a_job_that_was_preempted_for_good_does_not_stop_the_next_run(tmp_path: Path, prints: Prints) -> None:
     prints("squeue", queue(("7", "PREEMPTED", "train"), ("8", "NODE_FAIL", "answer"), folder=tmp_path))
-    assert recover.left_over(tmp_path) == []
+    assert recover.active_jobs(tmp_path) == []
     # one that Slurm starts again waits
     prints("squeue", queue(("7", "PENDING", "train"), folder=tmp_path, reason="BeginTime"))
-    assert [str(job) for job in recover.left_over(tmp_path)] == ["7 (train, pending: BeginTime)"]
+    assert [str(job) for job in recover.active_jobs(tmp_path)] == ["7 (train, pending: BeginTime)"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is read of Slurm's commands; the commands themselves run in tests/slurm."""
+"""The output of Slurm's commands is read correctly. tests/slurm runs the commands themselves."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +15,12 @@ def test_lines_of_another_form_are_skipped(tmp_path: Path, prints: Prints) -> No
     prints(
         "squeue", "\n".join(["CLUSTER: x", "", lines[0], "9|RUNNING|a comment of", "two lines|1:02|None|/w", lines[1]])
     )
-    assert [job.id for job in recover.left_over(tmp_path)] == ["7", "8"]
+    assert [job.id for job in recover.active_jobs(tmp_path)] == ["7", "8"]
 
 
-def test_another_folders_job_of_the_same_number_is_none_of_ours(tmp_path: Path, prints: Prints) -> None:
+def test_a_job_of_another_folder_does_not_count(tmp_path: Path, prints: Prints) -> None:
     prints("squeue", queue(("7", "RUNNING", "train"), folder=tmp_path / "other"))
-    assert recover.left_over(tmp_path) == []
+    assert recover.active_jobs(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_snakemake_looks_at_jobs_by_what_does_not_forget_them_and_a_slurm_that_f
     prints("scontrol", f"AccountingStorageType = accounting_storage/{accounting}\nMinJobAge = {age} sec\n")
     if command is None:
         with pytest.raises(UserError, match=f"forgets a finished job after {age} s"):
-            slurm.check(wanted)
+            slurm.choose_status_command(wanted)
     else:
-        assert slurm.check(wanted) == command
+        assert slurm.choose_status_command(wanted) == command
 
 
 def test_the_executor_accepts_the_status_command() -> None:

@@ -19,7 +19,7 @@ SACCT = """\
 
 
 def test_gpu_hours_are_summed_up_by_rule() -> None:
-    uses = usage.parse(SACCT, Path("/w"))
+    uses = usage.parse_accounting(SACCT, Path("/w"))
     assert [(use.rule, use.gpus, use.seconds, use.done) for use in uses] == [
         ("train", 8, 25.0, True),
         ("train", 8, 3600.0, False),
@@ -35,9 +35,9 @@ def test_gpu_hours_are_summed_up_by_rule() -> None:
     ]
 
 
-def test_what_is_no_row_is_skipped() -> None:
+def test_lines_that_are_no_rows_are_skipped() -> None:
     lines = ["/w|COMPLETED|9|60|gres/gpu=2||rule_train|sbatch --wrap=echo a", "echo b|c", "", "/w|FAILED|?|60||||"]
-    assert [(use.gpus, use.seconds) for use in usage.parse("\n".join(lines), Path("/w"))] == [(2, 9.0)]
+    assert [(use.gpus, use.seconds) for use in usage.parse_accounting("\n".join(lines), Path("/w"))] == [(2, 9.0)]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_is_no_row_is_skipped() -> None:
 )
 def test_gpus_are_those_requested_where_a_cluster_does_not_account_for_them(asked: str, gpus: int) -> None:
     row = f'/w|COMPLETED|9|60|cpu=8,node=1|cpu=8|rule_train|sbatch -p gpu {asked} --wrap="x --gpus=5"'
-    assert [use.gpus for use in usage.parse(row, Path("/w"))] == [gpus]
+    assert [use.gpus for use in usage.parse_accounting(row, Path("/w"))] == [gpus]
 
 
 def test_a_run_without_gpus_has_no_gpu_hours() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import __version__
-from errata.bundle.relocate import INTERPRETER, MANIFEST, libc
+from errata.bundle.relocate import INTERPRETER, MANIFEST, Manifest, libc
 from errata.core.errors import UserError
 from errata.core.files import cannot_read, cannot_write, read_json
 from errata.models import store
@@ -35,7 +35,7 @@ TOP = (
     *("Snakefile", "Makefile", "LICENSE", "README.md", "pyproject.toml", "slurm"),
     *("workflow", "config", "data", "envs", "profiles", "tests", "benchmarks"),
 )
-# Files in these are part of the project even before they are added to git.
+# Files in these folders are part of the project even before they are added to git.
 CODE = ("Snakefile", "slurm", "workflow", "config", "envs", "profiles")
 SECRET = re.compile(
     r"(?!added_tokens\.json$)"  # of a tokenizer
@@ -43,7 +43,7 @@ SECRET = re.compile(
     r"|(.+[._-])?(tokens?|secrets?|credentials?|passwords?)(\.(txt|json|ya?ml|toml|ini|cfg))?)",
     re.IGNORECASE,
 )
-# Not secret in a model's folder: without one of these, a tokenizer loses tokens and reports nothing.
+# Never secret in a model's folder: without one of these files, a tokenizer silently loses tokens.
 VOCABULARY = re.compile(r".+[._-]tokens\.json|(tokenizer|vocab).*", re.IGNORECASE)
 # Parts of an interpreter that no step needs: its packages, tests, static libraries and graphical tools.
 UNNEEDED = re.compile(r"site-packages|test|config-.+|idlelib|turtledemo|tkinter|lib2to3|ensurepip")
@@ -87,25 +87,24 @@ def run(arguments: argparse.Namespace) -> None:
     for name in arguments.environments:
         members += environment(root, name)
     members += interpreter(root / ".envs" / arguments.environments[0] / "bin" / "python")
-    settings = {**config["models"], **config["baselines"]}
-    sources = {name: each["source"] for name, each in settings.items()}
+    sources = {name: model["source"] for name, model in {**config["models"], **config["baselines"]}.items()}
     members += models(root, arguments.bases, sources)
-    manifest: dict[str, Any] = {
-        "errata": __version__,
-        "revision": provenance.describe_revision(root),
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.machine(),
-        "libc": libc(),
-        "environments": arguments.environments,
-        "configfiles": [str(path) for path in inside(root, arguments.configfiles)],
-    }
-    text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
+    manifest = Manifest(
+        errata=__version__,
+        revision=provenance.describe_revision(root),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=platform.machine(),
+        libc=libc(),
+        environments=arguments.environments,
+        configfiles=[str(path) for path in inside(root, arguments.configfiles)],
+    )
+    text = json.dumps(manifest._asdict(), ensure_ascii=False, indent=2) + "\n"
     pack([Member(MANIFEST, root / "Snakefile", data=text.encode()), *members], arguments.output)
     print(f"Copy it, and there: tar xf {arguments.output.name} && sh {FOLDER}/envs/unpack.sh")
 
 
 def project_files(root: Path) -> list[Path]:
-    """The project's files, relative to `root`: those that git tracks and new code; without git those in `TOP`."""
+    """The project's files, relative to `root`: tracked files and new code; without git the files in `TOP`."""
     git = ["git", "-C", str(root), "ls-files", "-z"]
     listed: list[str] = []
     if (root / ".git").exists():
@@ -122,7 +121,7 @@ def project_files(root: Path) -> list[Path]:
     ]
 
 
-def state(root: Path) -> str:
+def digest_project(root: Path) -> str:
     """A digest that changes when a file of the project changes."""
     digest = hashlib.sha256()
     for path in project_files(root):
@@ -152,7 +151,8 @@ def named_files(root: Path, config: Any, key: str = "") -> Iterator[Path]:
     """The files that a configuration names, such as its data, relative to `root`.
 
     Args:
-        key: the key of `config` in the configuration; empty for all of it.
+        config: the configuration as JSON, or a value in it.
+        key: the key of that value, such as dataset.train; empty for the whole configuration.
 
     Raises:
         UserError: a file of the data set is outside the project.
@@ -170,7 +170,7 @@ def named_files(root: Path, config: Any, key: str = "") -> Iterator[Path]:
 
 
 def environment(root: Path, name: str) -> Iterator[Member]:
-    """A built environment and its flag; links stay links.
+    """A built environment and its flag file. Links are packed as links.
 
     Raises:
         UserError: it is not built.
@@ -183,7 +183,7 @@ def environment(root: Path, name: str) -> Iterator[Member]:
 
 
 def interpreter(python: Path) -> list[Member]:
-    """The base interpreter of the environments, if it has a folder of its own; the system's Python is not packed.
+    """The base interpreter of the environments, if it has a folder of its own. The system's Python is not packed.
 
     Args:
         python: the Python of an environment.
@@ -198,24 +198,31 @@ def interpreter(python: Path) -> list[Member]:
     found = [Member(f"{INTERPRETER}/bin/python{version}", binary, data=_own_library(binary, base))]
     for path in sorted((base / "lib").glob("libpython*.so*")):
         found.append(Member(f"{INTERPRETER}/lib/{path.name}", path))
-    # headers too: engines for GPUs compile small kernels at their first start
+    # also headers: engines for GPUs compile small kernels at their first start
     for folder in (f"lib/python{version}", f"include/python{version}"):
         found += _tree(base / folder, f"{INTERPRETER}/{folder}", UNNEEDED) if (base / folder).is_dir() else []
     return found
 
 
 def _own_library(binary: Path, base: Path) -> bytes:
-    """The interpreter's program, changed to look for its library beside itself instead of under its old path."""
+    """The interpreter's program, changed so that it finds its library by a relative path instead of the old one.
+
+    Args:
+        binary: the program.
+        base: the folder that it is installed in.
+    """
     content = binary.read_bytes()
     old, new = str(base / "lib").encode() + b"\0", b"$ORIGIN/../lib\0"
     if len(new) > len(old):
         return content
-    # with the zero before it: the complete path, not the end of another one
+    # the zero byte in front makes sure that it is a complete path, not the end of another one
     return content.replace(b"\0" + old, b"\0" + new + bytes(len(old) - len(new)))
 
 
 def models(root: Path, bases: Sequence[Path], sources: Mapping[str, str | None]) -> Iterator[Member]:
-    """The base models: under models/ in the archive, and the links to them in results/{model}/base.
+    """The base models in models/, and the links to them in results/{model}/base.
+
+    A model from outside models/ gets a folder there in the archive.
 
     Args:
         bases: results/{model}/base/model.gguf or checkpoint.
@@ -248,7 +255,10 @@ def models(root: Path, bases: Sequence[Path], sources: Mapping[str, str | None])
 
 
 def _target(path: Path) -> Path | None:
-    """The target of a path that is a link or is in a linked folder, without following further links; else None."""
+    """The target of a path that is a link or is in a linked folder; None for any other path.
+
+    Further links are not followed.
+    """
     if path.is_symlink():
         place = path.parent.resolve() / path.readlink()
     elif path.parent.is_symlink():
@@ -259,7 +269,13 @@ def _target(path: Path) -> Path | None:
 
 
 def _tree(path: Path, name: str, skip: re.Pattern[str] | None = None, follow: bool = False) -> Iterator[Member]:
-    """A file or a folder with its contents. With `follow`, for models, the targets of links are packed."""
+    """A file, or a folder with its contents.
+
+    Args:
+        name: its path in the archive.
+        skip: names that are left out.
+        follow: pack the targets of links, and leave out files that do not belong to a model.
+    """
     yield Member(name, path, follow)
     if path.is_dir() and (follow or not path.is_symlink()):
         for inner in sorted(path.iterdir()):
@@ -268,12 +284,12 @@ def _tree(path: Path, name: str, skip: re.Pattern[str] | None = None, follow: bo
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether something in a model's folder is not part of the model."""
+    """Whether a file in a model's folder does not belong to the model."""
     return path.name.startswith(".") or (not VOCABULARY.fullmatch(path.name) and _secret(path))
 
 
 def _secret(path: Path) -> bool:
-    """Whether a file may hold a secret, by its name; if so, a message says that it is left out."""
+    """Whether a file may hold a secret, by its name; if so, it is reported as left out."""
     if SECRET.fullmatch(path.name):
         print(f"{path}: left out, since it may hold a secret")
         return True
@@ -310,7 +326,7 @@ def pack(members: Sequence[Member], output: Path) -> None:
 
 
 def _add(archive: tarfile.TarFile, member: Member) -> None:
-    """Add a member. Its modification time is rounded down to seconds, like all others: their order does not change."""
+    """Add a member. Modification times are rounded down to seconds, which keeps their order."""
     name = f"{FOLDER}/{member.name}"
     archive.dereference = member.follow
     if member.link is not None or member.data is not None:
@@ -323,14 +339,14 @@ def _add(archive: tarfile.TarFile, member: Member) -> None:
         archive.addfile(info, BytesIO(member.data or b""))
         return
     try:
-        # a second name of the same file becomes a hard link in the archive
+        # tarfile makes a second name of the same file a hard link
         info = archive.gettarinfo(member.path, name)
         file = member.path.open("rb") if info is not None and info.isreg() else None
     except OSError as error:
         raise cannot_read(member.path, error) from error
     if info is None:
         return  # a socket or the like
-    # no users of this machine, and no fractions of a second, which would need an extra header for every file
+    # without users of this machine, and without fractions of a second, which need an extra header for every file
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mtime = int(info.mtime)

@@ -1,7 +1,7 @@
 """Step relocate: adapt the environments of an unpacked bundle to their new place. envs/unpack.sh finds a Python for it.
 
-An environment made by uv contains the full path of its base interpreter in two places: the link bin/python, and
-pyvenv.cfg. The rest of it can be moved.
+uv writes the full path of the base interpreter into two places of an environment: the link bin/python, and pyvenv.cfg.
+The rest of an environment can be moved.
 """
 
 import argparse
@@ -14,17 +14,39 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from errata.core.errors import UserError
 from errata.core.files import cannot_write, write_text
 from errata.environments.environment import LIBRARIES
 
-MANIFEST = "errata-bundle.json"
+MANIFEST = "errata-bundle.json"  # the file with the manifest of a bundle
 INTERPRETER = ".envs/python"  # the interpreter that came with the bundle
 SNAKEMAKE = Path(".envs/workflow/bin/snakemake")
 STARTS = "import sys, bz2, ctypes, hashlib, lzma, sqlite3, ssl, zlib; print(sys.prefix)"
 GLIBC = re.compile(r"glibc (\d+)\.(\d+)")
+
+
+class Manifest(NamedTuple):
+    """The origin and contents of a bundle, in the order of the file's keys.
+
+    Attributes:
+        errata: the version of Errata.
+        revision: the project's git revision.
+        made: time in ISO 8601.
+        machine: the architecture of the machine that made the bundle, such as x86_64.
+        libc: its C library, see `libc`.
+        environments: names of the packed environments.
+        configfiles: the files that the configuration was read from.
+    """
+
+    errata: str
+    revision: str
+    made: str
+    machine: str
+    libc: str
+    environments: list[str]
+    configfiles: list[str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,33 +58,30 @@ def run(arguments: argparse.Namespace) -> None:
     manifest = read_manifest(root)
     older = check_machine(manifest, platform.machine(), libc())
     base = Path(getattr(sys, "_base_executable", sys.executable))
-    prefixes = [root / ".envs" / name for name in manifest["environments"]]
+    prefixes = [root / ".envs" / name for name in manifest.environments]
     for prefix in prefixes:
-        point(prefix, base, root)
-        print(f"{prefix.relative_to(root)}: {check(prefix)}")
+        set_interpreter(prefix, base, root)
+        print(f"{prefix.relative_to(root)}: {describe_interpreter(prefix)}")
     if older:
-        print(
-            f"This machine has {libc()}, the bundle was made with {manifest['libc']}: trying the libraries", flush=True
-        )
+        print(f"This machine has {libc()}, the bundle was made with {manifest.libc}: trying the libraries", flush=True)
         for fault in find_faults(prefixes):
             print(f"  {fault}")
     version = run_program([root / SNAKEMAKE, "--version"])
-    words = ["--configfile", *manifest["configfiles"]] if manifest["configfiles"] else []
+    words = ["--configfile", *manifest.configfiles] if manifest.configfiles else []
     command = shlex.join([str(SNAKEMAKE), "--profile", "slurm", *words])
     print(f"Snakemake {version.strip()} starts. From here on, in {root}: {command}")
 
 
-def read_manifest(root: Path) -> dict[str, Any]:
+def read_manifest(root: Path) -> Manifest:
     """The manifest of an unpacked bundle.
 
     Raises:
         UserError: `root` is not an unpacked bundle.
     """
     try:
-        manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return Manifest(**json.loads((root / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{root}: not an unpacked bundle ({MANIFEST}: {error}).") from error
-    return manifest
 
 
 def libc() -> str:
@@ -73,21 +92,28 @@ def libc() -> str:
         return "unknown"
 
 
-def check_machine(manifest: dict[str, Any], machine: str, library: str) -> bool:
-    """Whether this machine's C library is older than that of the bundle, so that libraries may not load.
+def check_machine(manifest: Manifest, machine: str, library: str) -> bool:
+    """Check this machine's architecture and C library.
+
+    Args:
+        machine: the architecture of this machine.
+        library: its C library, see `libc`.
+
+    Returns:
+        Whether the C library is older than that of the bundle, so that libraries may not load.
 
     Raises:
         UserError: the environments cannot run here.
     """
-    if machine != manifest["machine"]:
-        raise UserError(f"This machine is {machine}, the bundle was made on and for {manifest['machine']}.")
-    here, there = (GLIBC.fullmatch(text) for text in (library, manifest["libc"]))
+    if machine != manifest.machine:
+        raise UserError(f"This machine is {machine}, the bundle was made on and for {manifest.machine}.")
+    here, there = (GLIBC.fullmatch(text) for text in (library, manifest.libc))
     if there and not here:
         raise UserError(f"This machine's C library ({library}) is not glibc, which every environment needs.")
     return bool(here and there and tuple(map(int, here.groups())) < tuple(map(int, there.groups())))
 
 
-def point(prefix: Path, base: Path, root: Path) -> None:
+def set_interpreter(prefix: Path, base: Path, root: Path) -> None:
     """Give an environment another base interpreter.
 
     Args:
@@ -120,11 +146,11 @@ def point(prefix: Path, base: Path, root: Path) -> None:
         raise cannot_write(prefix, error) from error
 
 
-def check(prefix: Path) -> str:
+def describe_interpreter(prefix: Path) -> str:
     """Start an environment's Python, and describe its base interpreter.
 
     Raises:
-        UserError: it does not start, or not as this environment.
+        UserError: it does not start, or does not use this environment.
     """
     python = prefix / "bin" / "python"
     shown = run_program([python, "-c", STARTS]).strip()
@@ -153,7 +179,7 @@ def run_program(command: list[Path | str]) -> str:
 
 
 def find_faults(prefixes: list[Path]) -> list[str]:
-    """Installed libraries of environments that cannot be imported on this machine, one message each."""
+    """One message for each installed library that cannot be imported on this machine, or that all of them can be."""
     script = (
         "import importlib, importlib.util, sys\n"
         "for name in sys.argv[1:]:\n"

@@ -1,4 +1,4 @@
-"""What is done before the first job of a run on Slurm, and after its last."""
+"""The hooks of a run on Slurm: checks before the first job, and the costs of the run after the last."""
 
 import atexit
 import sys
@@ -14,13 +14,13 @@ from errata.cluster.watch import Watch
 from errata.core.errors import UserError
 from errata.core.slurm_job import mark_jobs
 
-# Where the executor has Slurm write.
+# The folder for Slurm's logs, which the executor chooses.
 _LOGS = Path(".snakemake", "slurm_logs")
 
 
 @dataclass
 class Hooks:
-    """The hooks of one run of Snakemake. With an executor other than slurm they do nothing.
+    """The hooks of one run of Snakemake. They do nothing unless the executor is slurm.
 
     Attributes:
         folder: where Snakemake runs.
@@ -32,46 +32,46 @@ class Hooks:
     _watch: Watch | None = None
 
     def before(self, executor: str, workflow: Any = None) -> None:
-        """Check that jobs can be submitted, mark them as ours, and watch them from now on.
+        """Check that jobs can be submitted, mark them as ours, and start to watch them.
 
         Args:
-            executor: its name in Snakemake.
-            workflow: Snakemake's. Its executor learns by which command to look at jobs, and how jobs ended that it
-                does not see.
+            executor: the name of Snakemake's executor.
+            workflow: Snakemake's workflow. Its executor gets the command to poll jobs with, and the ends of jobs that
+                it missed.
 
         Raises:
-            UserError: Slurm cannot be used, or an earlier run may still live on another machine, or its jobs are not
-                done: nothing may run twice at once.
+            UserError: Slurm cannot be used. Or an earlier run may still be alive on another machine or has active jobs:
+                then work would be done twice.
         """
         if executor != "slurm":
             return
         settings = workflow.executor_settings if workflow else None
-        command = slurm.check(settings.status_command if settings else "squeue")
+        command = slurm.choose_status_command(settings.status_command if settings else "squeue")
         if settings:
             _set_status_command(command, settings)
         recover.refuse_beside_another_machine(self.folder)
-        # jobs of another Snakemake that runs here are not left over
-        jobs = [] if recover.running_snakemake(self.folder) else recover.left_over(self.folder)
+        # jobs of a Snakemake that still runs here are in its own care
+        jobs = [] if recover.running_snakemake(self.folder) else recover.active_jobs(self.folder)
         if jobs:
             raise UserError(
                 f"{len(jobs)} jobs of an earlier run are not done: {', '.join(map(str, jobs))}. Nothing was submitted: "
                 f"`{recover.COMMAND}` waits for them and keeps what they finish; with --cancel it ends them."
             )
         recover.mark(self.folder)
-        # also after an error for which Snakemake has no hook
+        # Snakemake calls no hook after some errors
         atexit.register(recover.unmark, self.folder.resolve())
         mark_jobs()
         self._watch = Watch(self.folder, partial(settle, workflow))
         self._watch.start()
 
     def after(self, executor: str, jobs: Iterable[Any]) -> None:
-        """Stop watching, and show the GPU hours of the run: by accounting, else by the benchmarks of successful jobs.
+        """Stop watching, and print the GPU hours of the run: by accounting, else by the benchmarks of successful jobs.
 
-        Nothing here may fail a run: any error is only reported.
+        Any error here is only reported, so that it cannot fail the run.
 
         Args:
-            executor: its name in Snakemake.
-            jobs: Snakemake's finished jobs.
+            executor: the name of Snakemake's executor.
+            jobs: the jobs that Snakemake has finished.
         """
         if executor != "slurm":
             return
@@ -90,9 +90,18 @@ class Hooks:
 
 
 def settle(workflow: Any, id: str, state: str, why: str) -> bool:
-    """Report the end of a job to Snakemake's executor; False if the executor does not wait for it.
+    """Report the end of a job to Snakemake's executor.
 
-    The executor takes jobs out of its list while it looks at them, so no end is reported twice.
+    The executor removes jobs from its list while it polls them, so no end is reported twice.
+
+    Args:
+        workflow: Snakemake's workflow; None if there is no executor to report to.
+        id: the job's id in Slurm.
+        state: its final state.
+        why: the explanation for the user if the job failed.
+
+    Returns:
+        Whether the executor waited for this job.
     """
     if workflow is None:
         return False
@@ -110,7 +119,15 @@ def settle(workflow: Any, id: str, state: str, why: str) -> bool:
 
 
 def _set_status_command(command: str, settings: Any) -> None:
-    """Have the executor look at jobs by this command."""
+    """Set the command by which the executor polls jobs.
+
+    Args:
+        command: squeue or sacct.
+        settings: the executor's.
+
+    Raises:
+        UserError: the command does not work with job arrays, which the user requested.
+    """
     if command == "sacct" and settings.array_jobs:
         raise UserError(
             "--slurm-array-jobs: Snakemake looks at jobs by sacct here, since Slurm forgets them soon (MinJobAge) or "
@@ -136,12 +153,12 @@ def _show_usage(since: datetime, jobs: Iterable[Any], folder: Path) -> None:
 
 
 def _by_benchmark(job: Any, since: datetime) -> usage.Use | None:
-    """The use of a job by Snakemake's own measurement; None if it did not run now or asked for no GPU."""
+    """The use of a job by Snakemake's benchmark; None if it did not run in this run or requested no GPU."""
     path = Path(str(job.benchmark)) if job.benchmark else None
     if path is None or not path.is_file() or path.stat().st_mtime < since.timestamp():
         return None
     resources = job.resources
-    # on several nodes the profile asks for a training's GPUs by `gres`, which counts those of one node
+    # on several nodes the profile requests the GPUs of a training by `gres`, which counts those of one node
     gpus = resources.get("gpu", 0) or usage.gpus_in(str(resources.get("gres", ""))) * int(resources.get("nodes", 1))
     if not gpus:
         return None
@@ -150,7 +167,7 @@ def _by_benchmark(job: Any, since: datetime) -> usage.Use | None:
 
 
 def _show_array_logs(since: datetime, folder: Path) -> None:
-    """Print where the logs of an array's tasks are: the executor's errors name files that do not exist."""
+    """Print the folders with the logs of array tasks, since the executor's errors name files that do not exist."""
     logs = (folder / _LOGS).glob("rule_*/*_*.log")
     folders = sorted({str(log.parent) for log in logs if log.stat().st_mtime >= since.timestamp()})
     if folders:

@@ -20,7 +20,7 @@ from errata.core.errors import UserError
 from errata.core.files import write_json
 from errata.core.places import PACKAGE
 
-# Seconds between two looks at the jobs, and between two messages.
+# Seconds between two polls of the jobs, and between two messages.
 _PAUSE = 5.0
 _MESSAGE_PAUSE = 300.0
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     if alive:
         raise UserError(f"Snakemake still runs in {folder.resolve()} (process {alive}): wait for it or stop it first.")
     if arguments.cancel:
-        active = [job.id for job in left_over(folder)]
+        active = [job.id for job in active_jobs(folder)]
         if active:
             slurm.ask("scancel", *active)
             _say(f"cancelled: {', '.join(active)}")
@@ -65,11 +65,11 @@ def run(arguments: argparse.Namespace) -> None:
         if locks(folder):
             raise UserError(f"{folder / '.snakemake' / 'locks'}: cannot be removed. Remove it by hand.")
         _say("the folder is unlocked")
-    _say("run snakemake again: it goes on from here")
+    _say("run snakemake again: it continues from here")
 
 
-def left_over(folder: Path) -> list[slurm.Job]:
-    """The folder's jobs that wait or run."""
+def active_jobs(folder: Path) -> list[slurm.Job]:
+    """The jobs of a folder's workflow that wait or run."""
     return [job for job in slurm.jobs_of(folder) if job.active]
 
 
@@ -77,7 +77,7 @@ def wait(folder: Path) -> None:
     """Wait until no job of the folder waits or runs."""
     last_message = -_MESSAGE_PAUSE
     hopeless: set[str] = set()
-    while active := left_over(folder):
+    while active := active_jobs(folder):
         for job in active:
             if job.hopeless and job.id not in hopeless:
                 hopeless.add(job.id)
@@ -91,9 +91,9 @@ def wait(folder: Path) -> None:
 def find_unrecorded(folder: Path) -> list[str]:
     """Outputs that are newer than Snakemake's record of them: their jobs outlived Snakemake.
 
-    The job itself has marked them as complete. The record is of an earlier run, perhaps with other parameters, and
-    would make Snakemake create them again. Snakemake has a file for each output in .snakemake/metadata and, while the
-    output is being made, in .snakemake/incomplete. The file's name is the output's path in base64.
+    The job itself has marked them as complete. The record is from an earlier run, perhaps with other parameters, so
+    Snakemake would make the outputs again. Snakemake has a file for each output in .snakemake/metadata and, while the
+    output is being made, in .snakemake/incomplete. The name of the file is the path of the output in base64.
     """
     metadata, started = folder / ".snakemake" / "metadata", folder / ".snakemake" / "incomplete"
     incomplete = {_output(record, started) for record in started.rglob("*") if record.is_file()}
@@ -103,7 +103,7 @@ def find_unrecorded(folder: Path) -> list[str]:
             ended = json.loads(record.read_text(encoding="utf-8"))["endtime"]
             output = _output(record, metadata)
             path = folder / output
-            # the time of a folder is that of a file that Snakemake leaves in it
+            # Snakemake keeps the time of a folder in a file inside it
             made = (path / ".snakemake_timestamp" if path.is_dir() else path).stat().st_mtime
             if made > ended + 1 and output not in incomplete:
                 found.append(output)
@@ -111,7 +111,12 @@ def find_unrecorded(folder: Path) -> list[str]:
 
 
 def _output(record: Path, folder: Path) -> str:
-    """The output that a record is about. Long names are split into folders whose names begin with @."""
+    """The output that a record is about.
+
+    Args:
+        record: the file of the record. A long name is split into folders whose names begin with @.
+        folder: the folder of all such records.
+    """
     return urlsafe_b64decode("".join(part.removeprefix("@") for part in record.relative_to(folder).parts)).decode()
 
 
@@ -121,14 +126,14 @@ def locks(folder: Path) -> list[Path]:
 
 
 def running_snakemake(folder: Path) -> int | None:
-    """The process of another Snakemake that runs in the folder on this machine. Snakemake's jobs do not count."""
+    """The id of another Snakemake process that runs in the folder on this machine; its jobs do not count."""
     here = folder.resolve()
     for path in marks(folder):
         mark = _read_mark(path)
         if mark.get("host") == socket.gethostname() and mark.get("pid") != os.getpid():
             if _started(mark.get("pid", 0)) == mark.get("started"):
                 return int(mark["pid"])
-            # it was killed
+            # that Snakemake was killed
             path.unlink(missing_ok=True)
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -140,7 +145,7 @@ def running_snakemake(folder: Path) -> int | None:
 
 
 def mark(folder: Path) -> None:
-    """Leave a file that names this Snakemake's process: other login nodes cannot see it."""
+    """Write a file that names this Snakemake process, for other login nodes, which cannot see the process."""
     since = datetime.now().isoformat(" ", "seconds")
     row = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()), "since": since}
     write_json(_mark(folder), row)
@@ -152,7 +157,7 @@ def unmark(folder: Path) -> None:
 
 
 def refuse_beside_another_machine(folder: Path) -> None:
-    """Refuse to go on if Snakemake was started on another machine: from here nobody can see whether it still runs.
+    """Refuse to continue if Snakemake was started on another machine, where it may still run.
 
     Raises:
         UserError: another machine left a mark in the folder.
@@ -162,8 +167,8 @@ def refuse_beside_another_machine(folder: Path) -> None:
         host, pid = mark.get("host", "another machine"), mark.get("pid", "?")
         raise UserError(
             f"Snakemake was started in {folder.resolve()} on {host} (process {pid}) at {mark.get('since', '?')}, and "
-            f"did not say that it ended; this is {socket.gethostname()}. Look there (`ssh {host} ps {pid}`): if it "
-            f"runs, wait for it or stop it; if it is gone, `{COMMAND} --force` goes on here."
+            f"may still run there; this is {socket.gethostname()}. Check it (`ssh {host} ps {pid}`): if it runs, "
+            f"wait for it or stop it; if it is gone, run `{COMMAND} --force` here."
         )
 
 
@@ -199,9 +204,10 @@ def _started(pid: int) -> str:
 
 
 def _snakemake(folder: Path, *arguments: str) -> None:
-    """Have Snakemake change its own records, with an empty Snakefile: the workflow's would check the configuration.
+    """Let Snakemake change its own records.
 
-    The exit status is ignored: it also fails for files that have no record.
+    The Snakefile is empty, since the workflow's own would check the configuration. The exit status is ignored, since
+    Snakemake also fails for files without a record.
     """
     with tempfile.NamedTemporaryFile(suffix=".smk") as empty:
         command = [sys.executable, "-m", "snakemake", "--snakefile", empty.name, "--directory", str(folder), *arguments]

@@ -1,4 +1,4 @@
-"""What Slurm knows about the jobs of this workflow, and whether Slurm can be used."""
+"""The state of this workflow's jobs in Slurm, and a check that Slurm can be used."""
 
 import re
 import shutil
@@ -52,8 +52,8 @@ _HOPELESS = (
 _LIMIT_OF_A_JOB = re.compile(r"(QOS|Assoc)Max\w*(PerJob|PerNode|WallDuration)")
 # Snakemake's executor pauses up to 180 s between two polls: Slurm must remember a finished job for longer.
 LONGEST_PAUSE = 200
-# The executor takes any word but squeue and sacct for squeue. With the word squeue itself it changes to sacct if
-# MinJobAge is small, even if it is 0 (Slurm never forgets) or if there is no accounting.
+# The executor uses squeue for any word except sacct. But with the word squeue itself it changes to sacct if MinJobAge
+# is small, even if it is 0 (Slurm never forgets) or if there is no accounting.
 SQUEUE_ALWAYS = "squeue, always"
 _TIMEOUT = 60.0
 
@@ -63,7 +63,8 @@ class Job:
     """A job of this workflow.
 
     Attributes:
-        id: `1234`, or `1234_5` in an array, as Snakemake knows it.
+        id: `1234`, or `1234_5` in an array, as in Snakemake.
+        state: in Slurm's words, such as PENDING.
         rule: the rule that it runs.
         elapsed: how long it has run, in Slurm's notation.
         reason: why it waits.
@@ -81,9 +82,9 @@ class Job:
 
     @property
     def hopeless(self) -> bool:
-        """Whether it waits for something that does not come with time."""
-        known = self.reason.startswith(_HOPELESS) or _LIMIT_OF_A_JOB.match(self.reason)
-        return self.state == "PENDING" and bool(known)
+        """Whether it waits for something that time alone does not change."""
+        permanent = self.reason.startswith(_HOPELESS) or _LIMIT_OF_A_JOB.match(self.reason)
+        return self.state == "PENDING" and bool(permanent)
 
     @property
     def remedy(self) -> str:
@@ -120,12 +121,12 @@ def ask(*command: str) -> str:
 
 
 def jobs_of(folder: Path) -> list[Job]:
-    """The jobs of a folder's workflow that the controller knows: they wait, run, or ended a short time ago."""
+    """The jobs of a folder's workflow in Slurm's controller: they wait, run, or ended a short time ago."""
     shown = ask("squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T|%k|%M|%r|%Z")
     jobs = []
     for line in shown.splitlines():
         fields = line.split("|", 5)
-        # the name of a cluster, or part of a comment with several lines
+        # not a job: the name of a cluster, or part of a comment with several lines
         if len(fields) < 6:
             continue
         id, state, comment, elapsed, reason, where = fields
@@ -135,13 +136,13 @@ def jobs_of(folder: Path) -> list[Job]:
 
 
 def find_ends(ids: Iterable[str]) -> dict[str, str]:
-    """The final states of jobs, by id, as far as accounting knows them; none without accounting."""
+    """The final states of jobs by id, as far as accounting has them; empty without accounting."""
     listed = ",".join(ids)
     if not listed or not has_accounting():
         return {}
     shown = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={listed}", "--format=JobID,State")
     pairs = (line.partition("|") for line in shown.splitlines())
-    # "CANCELLED by 1000"
+    # only the first word of "CANCELLED by 1000"
     states = {id: state.split()[0] for id, _, state in pairs if state.strip()}
     return {id: state for id, state in states.items() if state not in ACTIVE}
 
@@ -153,30 +154,30 @@ def read_configuration() -> dict[str, str]:
 
 
 def has_accounting(configuration: Mapping[str, str] | None = None) -> bool:
-    """Whether sacct knows jobs that ended.
+    """Whether sacct can report jobs that ended.
 
     Args:
-        configuration: the controller's, if it was read before.
+        configuration: the controller's; None reads it.
     """
     storage = (read_configuration() if configuration is None else configuration).get("AccountingStorageType", "")
     return storage not in ("", "(null)", "accounting_storage/none") and shutil.which("sacct") is not None
 
 
-def check(wanted: str = "squeue") -> str:
-    """Check that Slurm can be used before anything is submitted, and choose the executor's status command.
+def choose_status_command(wanted: str = "squeue") -> str:
+    """Check that Slurm can be used, and choose the command by which the executor polls jobs.
 
     Args:
-        wanted: the status command that the executor is set to.
+        wanted: the command that the executor is set to.
 
     Returns:
-        The status command that it needs so that Slurm forgets no finished job before the executor has seen it.
+        A command that still reports a finished job when the executor polls it.
 
     Raises:
         UserError: Slurm does not answer, or forgets finished jobs too soon.
     """
     configuration = read_configuration()
     number = re.match(r"\d+", configuration.get("MinJobAge", ""))
-    # 0: Slurm never forgets
+    # with 0 Slurm never forgets a job
     age = int(number[0]) if number else 0
     accounting = has_accounting(configuration)
     if 0 < age < LONGEST_PAUSE:
@@ -184,7 +185,7 @@ def check(wanted: str = "squeue") -> str:
             return "sacct"
         raise UserError(
             f"Slurm has no accounting here and forgets a finished job after {age} s (MinJobAge). Snakemake pauses "
-            f"up to {LONGEST_PAUSE - 20} s between two polls and would wait for the job for ever. Ask your "
+            f"up to {LONGEST_PAUSE - 20} s between two polls and would wait for the job forever. Ask your "
             f"administrators for MinJobAge={LONGEST_PAUSE} or more, or for accounting."
         )
     return "sacct" if wanted == "sacct" and accounting else SQUEUE_ALWAYS

@@ -1,4 +1,4 @@
-"""What the jobs of a run cost: GPU hours requested and used, by rule."""
+"""The GPU hours that the jobs of a run requested and used, by rule."""
 
 import re
 from collections.abc import Iterable
@@ -8,18 +8,20 @@ from pathlib import Path
 
 from errata.cluster import slurm
 
-# The fields of sacct that are read. It prints a line for each attempt: a preempted job has two.
+# The fields that are read of sacct. It prints a line for each attempt at a job, so a preempted job has two.
 _FIELDS = ("WorkDir", "State", "ElapsedRaw", "TimelimitRaw", "AllocTRES", "ReqTRES", "Comment", "SubmitLine")
 
 
 @dataclass(frozen=True)
 class Use:
-    """One job, or one attempt at it.
+    """One attempt at a job.
 
     Attributes:
+        rule: the rule that it runs.
+        gpus: its GPUs on all nodes.
         limit: its time limit, in seconds.
         seconds: the time that it took.
-        done: whether it ended well.
+        done: whether it succeeded.
     """
 
     rule: str
@@ -30,17 +32,30 @@ class Use:
 
 
 def read_accounting(folder: Path, since: datetime) -> list[Use]:
-    """The jobs of a folder by accounting, failed and preempted attempts included; none without accounting."""
+    """The jobs of a folder's workflow by accounting, including failed and preempted attempts.
+
+    Args:
+        folder: the folder that the jobs ran in.
+        since: the start of the run.
+
+    Returns:
+        One use an attempt; none without accounting.
+    """
     if not slurm.has_accounting():
         return []
     start = since.strftime("%Y-%m-%dT%H:%M:%S")
     options = ["--allocations", "--duplicates", "--noheader", "--parsable2", f"--starttime={start}", "--endtime=now"]
     shown = slurm.ask("sacct", *options, f"--format={','.join(_FIELDS)}")
-    return parse(shown, folder)
+    return parse_accounting(shown, folder)
 
 
-def parse(shown: str, folder: Path) -> list[Use]:
-    """Read sacct's lines about the jobs of a folder. Others are skipped, such as the rest of a multi-line field."""
+def parse_accounting(shown: str, folder: Path) -> list[Use]:
+    """Read sacct's lines about the jobs of a folder. Other lines are skipped, such as parts of a multi-line field.
+
+    Args:
+        shown: the output of sacct with the fields of `_FIELDS`.
+        folder: the folder that the jobs ran in.
+    """
     uses = []
     for line in shown.splitlines():
         # the command comes last, since it may contain the separator
@@ -53,7 +68,7 @@ def parse(shown: str, folder: Path) -> list[Use]:
         if not rule or not elapsed.isdigit() or Path(row["WorkDir"]).resolve() != folder.resolve():
             continue
         minutes = row["TimelimitRaw"]
-        # a job that was cancelled before it started has no allocation, and some clusters do not account for GPUs
+        # a job that was cancelled before its start has no allocation, and some clusters do not account for GPUs
         gpus = _gpus_in_tres(row["AllocTRES"]) or _gpus_in_tres(row["ReqTRES"]) or _gpus_in_command(row["SubmitLine"])
         limit = 60.0 * int(minutes) if minutes.isdigit() else 0.0
         uses.append(Use(rule, gpus, limit, float(elapsed), row["State"] == "COMPLETED"))
@@ -70,7 +85,7 @@ def make_table(uses: Iterable[Use], source: str) -> str:
     """A table with one line for each rule that requested GPUs; empty if no rule did.
 
     Args:
-        source: where the figures come from.
+        source: the origin of the figures, for the heading.
     """
     by_rule: dict[str, list[Use]] = {}
     for use in uses:
@@ -114,6 +129,6 @@ def _gpus_in_command(command: str) -> int:
 
 
 def _rule_in(command: str) -> str:
-    """The rule in sbatch's command line: some clusters do not keep comments."""
+    """The rule in sbatch's command line, for clusters that do not keep comments."""
     match = re.search(r"--comment[ =]'?(rule_\S+?)'?( |$)", command)
     return slurm.rule_of(match[1]) if match else ""

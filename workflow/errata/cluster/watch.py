@@ -1,4 +1,4 @@
-"""While Snakemake waits for Slurm: report jobs that cannot start, and settle those whose end its executor missed."""
+"""Watch the jobs while Snakemake waits for Slurm: report jobs that cannot start, and ends that its executor missed."""
 
 import os
 import signal
@@ -12,15 +12,17 @@ from errata.cluster import slurm
 from errata.cluster.recover import COMMAND
 from errata.core.errors import UserError
 
+# Seconds between two looks.
 _PAUSE = 60.0
+# Looks in a row that must miss a job before it counts as ended.
 _LOOKS = 3
-# Seconds to wait for a look that is under way, when the watch stops.
+# Seconds that `stop` waits for the current look.
 _PATIENCE = 10.0
 
 
 @dataclass
 class Watch:
-    """Looks at the jobs of a folder at intervals, from a thread of its own.
+    """Looks at the jobs of a folder at intervals, in a thread of its own.
 
     Args:
         folder: where Snakemake runs.
@@ -32,7 +34,7 @@ class Watch:
     folder: Path
     settle: Callable[[str, str, str], bool]
     pause: float = _PAUSE
-    # looks in a row at which a job was missing that had not ended when it was seen last
+    # by id of a job that was active when it was last seen: the looks in a row that missed it since
     _missed: dict[str, int] = field(default_factory=dict)
     _rules: dict[str, str] = field(default_factory=dict)
     _reported: set[str] = field(default_factory=set)
@@ -40,23 +42,26 @@ class Watch:
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Look from a thread until `stop`, at the longest until the process ends."""
-        self._thread = threading.Thread(target=self._look_on, daemon=True, name="errata-watch")
+        """Start the thread. It ends with `stop` or with the process."""
+        self._thread = threading.Thread(target=self._look_repeatedly, daemon=True, name="errata-watch")
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; a look that is under way may end first."""
+        """Stop looking; the current look may end first."""
         self._stopped.set()
         if self._thread:
             self._thread.join(_PATIENCE)
 
     def look(self) -> list[str]:
-        """Look once: report jobs that cannot start, settle those that ended unseen, and return those that are gone.
+        """Look once: report jobs that cannot start, and settle jobs whose end the executor missed.
 
-        A job is settled or gone if three looks in a row found it missing, or in a state in which Slurm ended it itself
-        (preempted by cancelling, its node failed) and does not start it again: Snakemake's executor waits for such a
-        job for ever. If Slurm or accounting knows how it ended, it is settled. Otherwise it is gone: nobody knows how
-        it ended. That takes a Slurm without accounting, and a Snakemake that slept longer than Slurm remembers.
+        A job counts as ended if three looks in a row did not find it, or found that Slurm itself ended it (preempted by
+        cancelling, node failed) without starting it again. Snakemake's executor would wait for such a job forever. If
+        Slurm or accounting reports how the job ended, it is settled. Otherwise it is gone. This happens only without
+        accounting, if Snakemake slept longer than Slurm remembers a job.
+
+        Returns:
+            The ids of the jobs that are gone.
         """
         jobs = slurm.jobs_of(self.folder)
         for job in jobs:
@@ -69,7 +74,7 @@ class Watch:
         ends = slurm.find_ends(missed.keys() - lost.keys()) | lost
         overdue = {id for id, times in missed.items() if times >= _LOOKS}
         settled = {id for id in overdue & ends.keys() if self._settle(id, ends[id])}
-        # the executor has seen most of these itself: after so many looks all of them
+        # the executor has seen the other ends itself by now
         settled |= {id for id in ends if missed.get(id, 0) >= 2 * _LOOKS}
         watched = {job.id: 0 for job in jobs if job.active} | dict.fromkeys(lost, 0) | missed
         self._missed = {id: times for id, times in watched.items() if id not in settled}
@@ -83,23 +88,23 @@ class Watch:
                 "--retries allows; else run snakemake again. What it had answered or saved is kept."
             )
         else:
-            why = f"{job} had ended ({state}, by accounting) and was forgotten by squeue before Snakemake looked."
+            why = f"{job} had ended ({state}, by accounting), and squeue forgot it before Snakemake looked."
         return self.settle(id, state, why)
 
-    def _look_on(self) -> None:
+    def _look_repeatedly(self) -> None:
         while not self._stopped.wait(self.pause):
             try:
                 gone = self.look()
-            # any error: the next look may succeed, and without this thread nobody would look
+            # any error: the thread must survive, and the next look may succeed
             except Exception as error:
                 self._report_once(str(error) if isinstance(error, UserError) else repr(error))
                 continue
             if gone and not self._stopped.is_set():
                 _report(
-                    f"Slurm does not know {', '.join(gone)} any more, and Snakemake would wait for ever. It stops; "
+                    f"Slurm does not know {', '.join(gone)} any more, and Snakemake would wait forever. It stops; "
                     f"run `{COMMAND}`, then snakemake again: what is finished is kept."
                 )
-                # as Ctrl-C does: Snakemake cancels what it can and ends
+                # like Ctrl-C: Snakemake cancels its jobs and ends
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 
