@@ -9,10 +9,10 @@ min_version("9.0")
 PROJECT = os.path.dirname(os.path.realpath(workflow.snakefile))
 
 
-# A file named on the command line replaces the laptop default as a whole: no key of it leaks in.
+# A configuration file on the command line replaces the default one completely: no key of the default remains.
 if not workflow.overwrite_configfiles:
 
-    # of the working directory, else that of the workflow
+    # the one in the working directory, else the one of the workflow
     configfile: next(filter(os.path.exists, ["config/config.yaml"]), f"{PROJECT}/config/config.yaml")
 
 

@@ -41,7 +41,7 @@ def test_a_new_file_gets_the_usual_rights_and_its_folder(tmp_path: Path) -> None
     assert (tmp_path / "a" / "b" / "out").stat().st_mode == plain.stat().st_mode
 
 
-def test_characters_stand_as_they_are(tmp_path: Path) -> None:
+def test_characters_are_not_escaped(tmp_path: Path) -> None:
     write_json(tmp_path / "out.json", {"题": "因此\n答案是：A"})
     assert "因此\\n答案是：A" in (tmp_path / "out.json").read_text(encoding="utf-8")
     assert read_json(tmp_path / "out.json") == {"题": "因此\n答案是：A"}

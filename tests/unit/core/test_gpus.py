@@ -1,4 +1,4 @@
-"""GPUs of their own for steps side by side, with a pretended nvidia-smi and real processes and locks."""
+"""Steps side by side use separate GPUs. nvidia-smi is a stand-in; processes and locks are real."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from errata.core.errors import UserError
 from errata.core.slurm_job import MARK
 from servers import PATIENCE
 
-# Reserves so many GPUs, says which, starts a child that stays, and holds them until its input ends.
+# Reserves the given number of GPUs, prints them, starts a long-lived child, and keeps the GPUs until its input ends.
 HOLD = """
 import subprocess, sys
 from errata.core import gpus
@@ -31,7 +31,7 @@ with gpus.reserve(count or None) as environment:
 
 
 class Machine:
-    """A machine with so many GPUs."""
+    """A machine whose nvidia-smi lists a number of GPUs that the test sets."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self._monkeypatch = folder, monkeypatch
@@ -59,14 +59,14 @@ class Machine:
         return holder
 
     def visible(self, holder: "subprocess.Popen[str]") -> str:
-        """Wait until it has its GPUs, and tell which."""
+        """Wait until the process has its GPUs, and return their names."""
         assert holder.stdout is not None
         visible, child = holder.stdout.readline().split()
         self._children.append(int(child))
         return str(visible)
 
     def free(self) -> list[str]:
-        """What one process could have at this moment."""
+        """The GPUs that one process could reserve now."""
         with gpus.reserve(1) as environment:
             return environment["CUDA_VISIBLE_DEVICES"].split(",")
 

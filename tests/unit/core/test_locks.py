@@ -51,7 +51,7 @@ def test_a_lock_belongs_to_one_process_until_that_ends(tmp_path: Path) -> None:
                 pass
 
 
-def test_who_waits_says_so_once_and_gets_the_lock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_waiting_process_says_so_once_and_gets_the_lock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, subject = tmp_path / ".model.lock", tmp_path / "model"
     with hold(path) as holder:
         threading.Timer(0.3, holder.kill).start()
@@ -74,7 +74,7 @@ def test_without_locks_there_is_a_warning_and_the_block_runs(
 
 
 @pytest.mark.parametrize("code", [errno.EWOULDBLOCK, errno.EACCES])
-def test_both_errors_of_a_taken_lock_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_both_errors_of_a_taken_lock_are_recognized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     fail(monkeypatch, code)
     with pytest.raises(LockTaken), exclusive(tmp_path / "lock", advice=""):
         pass

@@ -1,4 +1,4 @@
-"""Patches of libraries: each is looked at again when its library's version changes."""
+"""Patches of libraries are checked again when the version of a library changes."""
 
 import os
 import re
@@ -27,9 +27,9 @@ def test_patches_were_checked_with_the_locked_versions(distribution: str) -> Non
 
 @pytest.mark.parametrize("gpu", [True, False])
 def test_deepspeed_is_imported_as_if_there_were_no_gpu(gpu: bool, tmp_path: Path) -> None:
-    """Where it sees a GPU it asks for CUDA's compiler; in any case it asks for the GPU's capability.
+    """DeepSpeed asks for CUDA's compiler if it sees a GPU, and always asks for the capability of the GPU.
 
-    Afterwards the GPU is visible as before.
+    After the import the GPU is visible again.
     """
     (tmp_path / "torch.py").write_text(
         f"class cuda:\n    is_available = staticmethod(lambda: {gpu})\n"

@@ -12,7 +12,7 @@ from errata.core.processes import descendants, running, tail
 from helpers import REPOSITORY
 from servers import PATIENCE
 
-# starts a child in a session of its own, as torchrun does, and prints its process id
+# Starts a child in its own session, like torchrun, and prints the id of the child.
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)

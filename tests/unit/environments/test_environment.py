@@ -16,7 +16,7 @@ LOCKS = sorted(ENVS.glob("*.txt"))
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
-def test_lock_names_no_place_and_every_pin_has_a_hash(lock: Path) -> None:
+def test_lock_contains_no_path_and_every_pin_has_a_hash(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     assert "/" not in text
     assert not re.search(r"^\s*(-[a-z]|--(?!hash=sha256:))", text, re.MULTILINE), "options of an index"
@@ -26,7 +26,7 @@ def test_lock_names_no_place_and_every_pin_has_a_hash(lock: Path) -> None:
         assert re.fullmatch(r"[a-z0-9-]+==\S+( ;[^-]+)?(\s+--hash=sha256:[0-9a-f]{64})+\s*", entry), entry
 
 
-def test_every_lock_says_what_was_asked_for() -> None:
+def test_every_lock_pins_the_requested_packages() -> None:
     assert {path.stem for path in ENVS.glob("*.in")} == {path.stem for path in LOCKS}
     for asked in ENVS.glob("*.in"):
         pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", asked.with_suffix(".txt").read_text(), re.MULTILINE))
@@ -35,7 +35,7 @@ def test_every_lock_says_what_was_asked_for() -> None:
             assert version in ("", pinned), name
 
 
-def test_a_bundle_runs_the_workflow_with_what_the_project_depends_on() -> None:
+def test_the_workflow_environment_of_a_bundle_has_the_dependencies_of_the_project() -> None:
     project = tomllib.loads((ENVS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [line for line in (ENVS / "workflow.in").read_text().splitlines() if not line.startswith("#")]
     assert asked == project["dependencies"]
@@ -46,7 +46,7 @@ def test_settings_of_pip_variables_win() -> None:
     assert environment.parse_pip_settings(listing) == {"find-links": "/a", "extra-index-url": "x\ny"}
 
 
-def test_uv_takes_packages_from_where_pip_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_uses_the_package_sources_of_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         environment,
         "pip_settings",
@@ -111,7 +111,7 @@ elif "broken" in open(sys.argv[sys.argv.index("--requirement") + 1]).read():
     return tmp_path / "calls"
 
 
-def test_build_is_done_once_and_the_flag_comes_back(uv: Path, tmp_path: Path) -> None:
+def test_an_environment_is_built_once_and_its_flag_is_written_again(uv: Path, tmp_path: Path) -> None:
     lock, prefix, flag = tmp_path / "a.txt", tmp_path / "envs" / "a", tmp_path / "envs" / "a.ok"
     lock.write_text("one==1 \\\n")
     environment.build(lock, prefix, flag)
@@ -126,7 +126,7 @@ def test_build_is_done_once_and_the_flag_comes_back(uv: Path, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("uv")
-def test_build_follows_the_lock_and_mends_a_broken_environment(tmp_path: Path) -> None:
+def test_a_changed_lock_or_a_broken_environment_is_built_again(tmp_path: Path) -> None:
     lock, prefix, flag = tmp_path / "a.txt", tmp_path / "a", tmp_path / "a.ok"
     lock.write_text("one==1 \\\n")
     environment.build(lock, prefix, flag)
@@ -153,7 +153,7 @@ def test_failed_build_leaves_the_old_environment_and_no_flag(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.txt", "bin", "calls"]
 
 
-def test_no_uv_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_uv_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)

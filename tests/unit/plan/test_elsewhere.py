@@ -25,7 +25,7 @@ rule mine:
 
 
 def with_data(project: Path, name: str) -> Path:
-    """An empty folder but for the data that the laptop configuration names."""
+    """A folder that contains only the data of the laptop configuration."""
     folder = project.parent / name
     shutil.copytree(project / "data", folder / "data")
     return folder
@@ -52,7 +52,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futu
         }
 
 
-def test_the_project_may_lie_under_a_path_that_has_to_be_quoted(planned: dict[str, Future[Dry]]) -> None:
+def test_the_path_of_the_project_may_need_quotes(planned: dict[str, Future[Dry]]) -> None:
     dry = planned["project"].result()
     assert dry.jobs == LAPTOP, dry.text
     # the same relative paths as under any other name
@@ -75,7 +75,7 @@ def test_another_workflow_uses_this_one_as_a_module(planned: dict[str, Future[Dr
     dry = planned["module"].result()
     expected = {f"errata_{rule}": count for rule, count in LAPTOP.items() if rule != "all"}
     assert dry.jobs == {**expected, "mine": 1}, dry.text
-    # rules that only run where Snakemake runs are so under another name too
+    # local rules stay local under another name
     assert "localrules directive" not in dry.text
 
 
@@ -86,7 +86,7 @@ def test_without_data_in_the_working_directory_the_missing_file_is_named(planned
     assert "Traceback" not in dry.text
 
 
-def test_a_job_runs_under_a_path_that_has_to_be_quoted(tmp_path: Path) -> None:
+def test_a_job_runs_under_a_path_that_needs_quotes(tmp_path: Path) -> None:
     project = clone(tmp_path / NAME)
     done = snakemake(project, *LOCAL, "results/data/train.jsonl")
     assert done.status == 0, done.text

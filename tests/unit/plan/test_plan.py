@@ -74,7 +74,7 @@ def test_an_endpoint_has_no_weights_and_its_tuned_model_an_engine_of_its_own() -
     assert found[found.index("--base-url") + 1] == "http://127.0.0.1:9/v1"
 
 
-def test_what_a_variant_weighs_is_its_quantized_checkpoint_even_where_it_is_served_otherwise() -> None:
+def test_the_size_of_a_variant_is_that_of_its_quantized_checkpoint_even_if_another_file_is_served() -> None:
     made = plan(dataset={"folds": 2}, strategies=["self"])
     assert made.sized_weights(of("self-4bit+maj8")) == "results/m/quantized/self-4bit"
     assert made.sized_weights(Job(model="m", variant="self-4bit", split="folds")) == (
@@ -155,7 +155,7 @@ def test_training_leaves_out_what_is_scored_and_takes_a_strategys_own_settings()
         ("org/name", False),
     ],
 )
-def test_a_model_that_comes_of_a_training_here_has_seen_the_training_questions(source: str, seen: bool) -> None:
+def test_a_model_that_was_trained_here_has_seen_the_training_questions(source: str, seen: bool) -> None:
     made = plan(model={"source": source}, dataset={"folds": 2}, baselines={"tuned": {"source": "results/m/tuned/x"}})
     for split in ("train", "folds", "fold1"):
         assert made.has_seen(Job(model="m", variant="self", split=split)) == seen, split
@@ -163,7 +163,7 @@ def test_a_model_that_comes_of_a_training_here_has_seen_the_training_questions(s
     assert made.source_made_here(of()) == ([source.removeprefix("./")] if source.count("/") > 1 else [])
 
 
-def test_flags_are_named_after_keys_and_say_nothing_of_defaults() -> None:
+def test_flags_are_named_after_keys_and_omit_defaults() -> None:
     assert flags(max_tokens=96, temperature=[0.0, 0.8], top_p=1.0, seed=0) == [
         *("--max-tokens", 96, "--temperature", 0.0, 0.8, "--top-p", 1.0, "--seed", 0)
     ]
@@ -172,7 +172,7 @@ def test_flags_are_named_after_keys_and_say_nothing_of_defaults() -> None:
 
 
 class Made:
-    """How many rows training sets have; it keeps for which it was asked."""
+    """The numbers of rows of training sets. It records the requested strategies."""
 
     def __init__(self, **rows: int) -> None:
         self.rows, self.asked = rows, list[str]()
@@ -187,7 +187,7 @@ def test_rounds_end_where_nothing_new_is_solved() -> None:
     rows = Made(self_round2=5, self_round3=0)
     targets = Targets(made, rows)
     assert targets.variants("m") == ["base", "self", "self-round2", "self-4bit", "self-round2-4bit"]
-    # an empty first round is a fault, told by its own step
+    # an empty first round is a fault, which its own step reports
     assert "self" not in rows.asked
     assert "self-round4" not in rows.asked
     assert targets.adapters(of()) == ["results/m/adapter/self", "results/m/adapter/self-round2"]
@@ -199,7 +199,7 @@ def test_the_ablation_leaves_out_what_has_nothing_to_train_on_and_what_starts_fr
     targets = Targets(plan(strategies=["self"], ablation=more), Made(reflect=0, dpo=3, after=4))
     scored = [path.split("/")[3] for path in targets.ablation_scores(of())]
     assert scored == ["base", "self", "dpo"]
-    # what is for the ablation alone is neither quantized nor on the leaderboard
+    # strategies of the ablation alone are neither quantized nor on the leaderboard
     assert targets.variants("m") == ["base", "self", "self-3bit", "self-4bit"]
 
 
@@ -211,7 +211,7 @@ def test_report_and_ablation_declare_what_they_read() -> None:
     assert {f"{answers}/train.summary.json", "results/m/retries/self-round2.summary.json"} < {*targets.summaries(of())}
     assert targets.questions(of()) == ["results/data/test.jsonl"]
     assert targets.base_weights(of()) == ["results/m/base/checkpoint"]
-    # an empty set is why there is no row of a strategy; what would start from it has none
+    # an empty set explains why a strategy has no row; strategies that start from it have no set
     sets = [f"results/m/sft/{name}.json" for name in ("self", "self-round2", "reflect", "dpo")]
     assert targets.ablation_sets(of()) == sets
     assert targets.ablation_adapters(of()) == [f"results/m/adapter/{name}" for name in ("self", "self-round2", "dpo")]

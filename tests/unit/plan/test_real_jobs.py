@@ -1,7 +1,7 @@
-"""What real jobs show and leave: bad data, and everything made by steps that fake it, and what a change plans again.
+"""Real jobs: bad data, a whole run with stand-ins for the steps, and the jobs that a change plans again.
 
-The steps of the whole run only check their flags and write something in place of their outputs (see stub_main.py), so
-that Snakemake has real records of what was made from what.
+The stand-ins only check their flags and write something as their outputs (see stub_main.py), so that Snakemake has real
+records of the inputs of every file.
 """
 
 import json
@@ -24,7 +24,7 @@ AFTER_A_RUN = {
     "temperature": (*LOCAL, "--config", "generate={temperature: 0.1}"),
     "slurm": SLURM,
 }
-# What comes after a rule, apart from all and report, which are at the end of everything.
+# The rules after a rule, without all and report, which come last.
 AFTER_QUANTIZE = {"quantize", "dequantize", "gguf", "answer_variant", "score", "submission"}
 AFTER_TRAIN = AFTER_QUANTIZE | {"train", "merge_lora"}
 AFTER_RETRY = AFTER_TRAIN | {"retry", "training_set", "calibration"}
@@ -33,12 +33,12 @@ END = {"all", "report"}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which everything was made, by steps that check their flags and fake their outputs."""
+    """A clone in which stand-ins have made everything."""
     folder = clone(tmp_path_factory.mktemp("workflow") / "made")
     package = folder / "workflow" / "errata"
     (package / "__main__.py").rename(package / "real_main.py")
     shutil.copy(REPOSITORY / "tests" / "stub_main.py", package / "__main__.py")
-    # of a strategy that has another name now
+    # a benchmark of a strategy that was renamed
     old = folder / "results" / "benchmarks" / "smollm2-135m" / "train-renamed.tsv"
     old.parent.mkdir(parents=True)
     old.write_text("s\th:m:s\n1.0\t0:00:01\n")
@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def replanned(made: Path) -> Iterator[dict[str, Future[Dry]]]:
-    """The dry runs after everything was made, by what was changed."""
+    """The dry runs after everything was made, by the name of the change."""
     with ThreadPoolExecutor(2) as pool:
         yield {name: pool.submit(snakemake, made, "-n", *words) for name, words in AFTER_A_RUN.items()}
 
@@ -121,11 +121,11 @@ def test_every_rule_calls_its_step_with_flags_that_it_has_and_makes_all_its_outp
         ("attempts", AFTER_RETRY | END),
         ("epochs", AFTER_TRAIN | END),
         ("temperature", {"answer", "base_answers", "merge_questions"} | AFTER_RETRY | END),
-        # and a memory budget: the report shows them; nothing is asked, trained or counted again
+        # also changes a memory budget: the report shows both, and no other job depends on them
         ("concurrency", END),
     ],
 )
-def test_a_change_makes_anew_only_what_depends_on_it(
+def test_a_change_repeats_only_the_jobs_that_depend_on_it(
     replanned: dict[str, Future[Dry]], name: str, rules: set[str]
 ) -> None:
     dry = replanned[name].result()
@@ -135,7 +135,7 @@ def test_a_change_makes_anew_only_what_depends_on_it(
         assert "Nothing to be done" in dry.text
 
 
-def test_quantized_checkpoints_are_made_anew_one_by_one(replanned: dict[str, Future[Dry]]) -> None:
+def test_each_quantized_checkpoint_is_made_again(replanned: dict[str, Future[Dry]]) -> None:
     jobs = replanned["samples"].result().jobs
     # base and tuned scores stay
     assert (jobs["quantize"], jobs["answer_variant"], jobs["score"]) == (2, 2, 2)

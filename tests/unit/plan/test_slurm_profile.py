@@ -1,4 +1,4 @@
-"""The Slurm profile: what every rule requests, and what a site may set."""
+"""The Slurm profile: the requests of every rule, and the variables of a site."""
 
 import os
 from types import SimpleNamespace
@@ -24,8 +24,8 @@ def slurm_profile(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str
 
 def on(rule: dict[str, Any], environment: str = ".envs/serve-cuda.ok", attempt: int = 1) -> dict[str, Any]:
     """A rule's resources, evaluated as Snakemake does it."""
-    known = {"input": SimpleNamespace(environment=environment), "attempt": attempt}
-    return {name: eval(value, dict(known)) if isinstance(value, str) else value for name, value in rule.items()}
+    names = {"input": SimpleNamespace(environment=environment), "attempt": attempt}
+    return {name: eval(value, dict(names)) if isinstance(value, str) else value for name, value in rule.items()}
 
 
 SERVERS = ("answer", "retry", "answer_variant", "sample")
@@ -35,7 +35,7 @@ def test_the_slurm_profile_gives_every_heavy_rule_its_gpus_on_one_node(monkeypat
     profile = slurm_profile(monkeypatch)
     asked = {rule: on(resources) for rule, resources in profile["set-resources"].items()}
     gpus = {rule: (each.get("gpu"), each["gpu_model"]) for rule, each in asked.items() if "gpu_model" in each}
-    # how many a server needs is the configuration's
+    # the number of GPUs of a server follows from the configuration
     assert gpus == {**dict.fromkeys(SERVERS, (None, "h200")), "train": (8, "a100"), "quantize": (3, "a100")}
     # without it Slurm may spread a job's GPUs over nodes
     assert profile["default-resources"]["nodes"] == 1
@@ -46,7 +46,7 @@ def test_the_slurm_profile_gives_every_heavy_rule_its_gpus_on_one_node(monkeypat
         assert profile[section].keys() <= LAPTOP.keys() | LLAMA_JOBS.keys() | {"sample"}
 
 
-def test_what_asks_an_endpoint_takes_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_asks_an_endpoint_takes_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for rule in SERVERS:
         asked = on(slurm_profile(monkeypatch)["set-resources"][rule], ".envs/serve-cpu.ok")
         assert (asked["slurm_partition"], asked["gpu_model"], asked["mem_mb"]) == ("cpu", "", 16_000)
@@ -84,7 +84,7 @@ def test_a_sites_own_names_and_limits_are_taken_as_they_are(monkeypatch: pytest.
         ("GPU_PARTITION", "a b"),
     ],
 )
-def test_a_sites_value_that_cannot_be_is_told_by_its_name(
+def test_an_impossible_value_of_a_site_is_reported_with_its_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     with pytest.raises(SystemExit, match=rf"ERRATA_{name}={value}: has to be "):

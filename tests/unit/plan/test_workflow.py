@@ -10,7 +10,7 @@ from dry_runs import CONTEST, GPU_JOBS, LAPTOP, LLAMA, LLAMA_JOBS, LOCAL, SLURM,
 
 from helpers import REPOSITORY
 
-# What the tests below look at, all of it planned two at a time: each costs seconds.
+# The dry runs that the tests below use. Each takes seconds, so they are made two at a time.
 DRY_RUNS = {
     "laptop": (*LOCAL, "-p"),
     "laptop on slurm": SLURM,
@@ -63,8 +63,8 @@ def test_every_configuration_is_planned_to_the_last_job(
     assert dry.jobs == jobs
 
 
-def test_every_training_set_and_calibration_leaves_out_what_is_scored(planned: dict[str, Future[Dry]]) -> None:
-    """Its own fold too, in whatever a strategy starts from."""
+def test_every_training_set_and_calibration_leaves_out_the_scored_questions(planned: dict[str, Future[Dry]]) -> None:
+    """Trainings of a fold, and all trainings that they start from, also leave out that fold."""
     text = planned["everything"].result().text
     found: dict[str, set[str]] = {}
     for command in re.findall(r"errata (?:training-set|calibration) .*", text):
@@ -79,7 +79,7 @@ def test_every_training_set_and_calibration_leaves_out_what_is_scored(planned: d
         fold = re.search(r"fold\d+$", output)
         own = {f"results/data/{fold[0]}.jsonl"} if fold else set()
         assert held_out == {"results/data/test.jsonl"} | own, output
-    # what is trained on top of another is so without the same fold
+    # a strategy that starts from another one leaves out the same fold
     starts = re.findall(r"errata train --base (\S+) --dataset \S+/sft/pref(\S*)\.json", text)
     assert {(base, fold) for base, fold in starts} == {
         (f"{SMOL}/tuned/self{fold}", fold) for fold in ("", ".fold1", ".fold2", ".fold3")
@@ -101,7 +101,7 @@ def test_shards_make_parts_and_a_job_that_gathers_them(planned: dict[str, Future
     asking = {"answer": 6, "retry": 3, "answer_variant": 9}
     assert dry.jobs == LAPTOP | asking | {"gather_answers": 2, "gather_retries": 1, "gather_scores": 3}
     assert "localrules directive specifies rules that are not present" not in dry.text
-    # every part has its own problems, journal, logs and files, which go when they are gathered
+    # every part has its own problems, journal, logs and files; the files are removed after gathering
     for part in (1, 2, 3):
         (command,) = re.findall(rf"errata answer .*/data/train.* --part {part}/3 .*", dry.text)
         own = re.findall(rf"\S+train\.{part}-of-3\.\S+", command)
@@ -118,21 +118,21 @@ def test_every_kind_of_strategy_score_and_table_is_planned(planned: dict[str, Fu
     strategies, folds = 5, 3
     variants = 1 + 2 * strategies
     assert dry.jobs["train"] == dry.jobs["merge_lora"] == dry.jobs["training_set"] == strategies * (1 + folds)
-    # those of self and both dpo are the same, and those of all folds
+    # self and both dpo share their retries, and so do all folds
     assert dry.jobs["retry"] == 3
     assert dry.jobs["quantize"] == strategies
     assert dry.jobs["fold"] == folds
     # greedy and two majorities
     assert dry.jobs["gather_folds"] == 3 * strategies
-    # on test and on all folds, where each fold has its own model but for base
+    # on test and on all folds; each fold has its own models, except for base
     assert dry.jobs["sample"] == variants + 1 + strategies * folds
     assert dry.jobs["vote"] == 2 * dry.jobs["sample"]
     assert dry.jobs["score"] == 3 * variants + 3 * (1 + strategies) + 5  # and five of the baselines alone
     assert dry.jobs["report"] == dry.jobs["ablation"] == dry.jobs["baselines"] == 1
-    (told,) = re.findall(r"errata retry .* --method distill .*", dry.text)
-    assert "--engine endpoint --model mentor" in told
-    assert "--about all" in told
-    assert "--prompt config/prompts/en/distill.txt" in told
+    (command,) = re.findall(r"errata retry .* --method distill .*", dry.text)
+    assert "--engine endpoint --model mentor" in command
+    assert "--about all" in command
+    assert "--prompt config/prompts/en/distill.txt" in command
 
 
 def test_a_strategy_trains_the_model_that_it_starts_from(planned: dict[str, Future[Dry]]) -> None:
@@ -141,35 +141,35 @@ def test_a_strategy_trains_the_model_that_it_starts_from(planned: dict[str, Futu
     assert (dry.jobs["quantize"], dry.jobs["sample"], dry.jobs["vote"], dry.jobs["gather_folds"]) == (3, 3, 3, 1)
     shown = planned["rounds"].result()
     assert shown.status == 0, shown.text
-    # a training is planned when it is known that there is something to train on
+    # further trainings are planned once their training sets are made
     assert f"errata retry --data results/data/train.jsonl --answers {SMOL}/scores/self/train.jsonl" in shown.text
     assert "--before results/smollm2-135m/sft/self.json" in shown.text
     assert shown.jobs["train"] == 1
     assert "ablation" in shown.jobs
 
 
-def test_each_profile_is_named_as_it_is_called(planned: dict[str, Future[Dry]]) -> None:
+def test_each_profile_is_found_by_its_name(planned: dict[str, Future[Dry]]) -> None:
     assert (REPOSITORY / "slurm").readlink() == Path("profiles/slurm")
     assert "Using profile slurm " in planned["laptop on slurm"].result().text
-    # a profile called default is loaded by itself and wipes keys of the one named
+    # Snakemake always loads a profile called default, and it removes keys of the one on the command line
     assert not (REPOSITORY / "profiles" / "default").exists()
 
 
-def test_one_target_needs_only_what_leads_to_it(planned: dict[str, Future[Dry]]) -> None:
+def test_one_target_needs_only_its_own_inputs(planned: dict[str, Future[Dry]]) -> None:
     dry = planned["one target"].result()
     assert dry.status == 0, dry.text
     assert dry.jobs["quantize"] == 1
-    assert dry.jobs["answer"] == 1, "the training split only; of test it is looked what may not be calibrated on"
+    assert dry.jobs["answer"] == 1, "only the training split is answered"
     assert not {"score", "report", "answer_variant", "submission", "dequantize", "gguf", "all"} & dry.jobs.keys()
 
 
-def test_a_bundle_needs_environments_and_model_and_nothing_that_is_computed(planned: dict[str, Future[Dry]]) -> None:
+def test_a_bundle_needs_environments_and_models_but_no_results(planned: dict[str, Future[Dry]]) -> None:
     dry = planned["bundle"].result()
     assert dry.status == 0, dry.text
     assert dry.jobs == {"environment": 4, "fetch_gguf": 1, "bundle": 1}
 
 
-def test_a_configfile_takes_the_place_of_the_default_as_a_whole(planned: dict[str, Future[Dry]]) -> None:
+def test_a_configfile_replaces_the_default_completely(planned: dict[str, Future[Dry]]) -> None:
     dry = planned["endpoint"].result()
     assert dry.status == 0, dry.text
     assert "smollm2" not in dry.text
@@ -202,7 +202,7 @@ def test_lint_has_one_remark_only(planned: dict[str, Future[Dry]]) -> None:
 
 
 @pytest.mark.parametrize("name", ["dag", "rulegraph"])
-def test_graphs_are_all_that_goes_to_the_program_that_draws_them(planned: dict[str, Future[Dry]], name: str) -> None:
+def test_the_output_for_graphviz_contains_only_the_graph(planned: dict[str, Future[Dry]], name: str) -> None:
     graph = planned[name].result()
     assert graph.status == 0
     assert graph.text.startswith("digraph snakemake_dag")
@@ -213,7 +213,7 @@ def test_flags_equal_to_a_default_are_omitted(planned: dict[str, Future[Dry]]) -
     assert re.search(
         r"errata training-set .* --held-out results/data/test.jsonl --method self --keep 1 --seed 1 ", laptop
     )
-    # nothing between them: as in version 0.1.0, whose results stay valid
+    # no flag in between, as in version 0.1.0, whose results stay valid
     assert re.search(r"errata gguf --checkpoint \S+  --output ", laptop)
     assert re.search(r"errata train .* --settings \S.*\}'  --work ", laptop)
     assert re.search(r"errata retry .* --attempts \d+ --keep 1 --hedging \S+ --engine llamacpp ", laptop)

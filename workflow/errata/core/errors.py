@@ -14,9 +14,9 @@ class Faults(UserError):
     """All faults of an input, one a line, so that the user can fix them all before the next run.
 
     Args:
-        what: the input, e.g. a path; it heads the list.
-        faults: one message each, best starting with `file:line:`.
-        remedy: what to do about them.
+        what: the input, such as a path, for the heading.
+        faults: one message for each fault, starting with `file:line:` if possible.
+        remedy: how to fix them.
     """
 
     def __init__(self, what: str, faults: Iterable[str], remedy: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Reading and writing the files of the workflow. A file or folder is written completely or not at all."""
+"""Read and write the files of the workflow. A file or folder is written completely or not at all."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
         with tempfile.NamedTemporaryFile(
             "w",
             encoding="utf-8",
-            # a model may return half a character (a lone surrogate); JSON's escape of it is read as the same half
+            # a model may return half a character (a lone surrogate); it is written as its JSON escape
             errors="backslashreplace",
             dir=path.parent,
             prefix=f".{path.name}.",
@@ -76,7 +76,7 @@ def remove(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The message for a full disk, a read-only folder or the like."""
+    """The error for a full disk, a read-only folder or the like."""
     return UserError(
         f"{path}: cannot write ({error.strerror or error}). "
         "Free space or make the folder writable, then run again: finished work is kept."
@@ -84,7 +84,7 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def cannot_read(path: Path, error: OSError) -> UserError:
-    """The message for a file that does not exist or may not be read."""
+    """The error for a file that does not exist or may not be read."""
     return UserError(f"{path}: cannot read ({error.strerror or error}).")
 
 
@@ -94,12 +94,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document for people to read: indented, and without escapes of letters."""
+    """Write a JSON document that people can read: indented, and without escapes of letters."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write one JSON object a line, and return how many."""
+    """Write one JSON object a line, and return the number of lines."""
     count = 0
     with atomic_file(path) as file:
         for row in rows:
@@ -123,7 +123,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the rows of a file made by an earlier step. (errata.data.fix reads the user's own files.)
+    """Read the rows of a file made by an earlier step. For the user's own files see errata.data.fix.
 
     Raises:
         UserError: the file is missing, or a line is not a JSON object.
@@ -153,7 +153,7 @@ def read_jsonl_places(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _set_usual_modes(folder: Path) -> None:
-    """Let others read the files as far as the user's umask allows: safetensors writes files for the owner only."""
+    """Give files the usual permissions, since safetensors writes files that only the owner can read."""
     mode = _usual_mode()
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -161,7 +161,7 @@ def _set_usual_modes(folder: Path) -> None:
 
 
 def _usual_mode() -> int:
-    """The mode of a new file by the user's umask."""
+    """The permissions of a new file by the user's umask."""
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask

@@ -1,8 +1,7 @@
 """Separate GPUs for steps that run side by side on one machine.
 
 Slurm gives every job its GPUs. Without Slurm, or if several steps share a job, all servers would use the first GPU. So
-a step reserves the GPUs that it needs by locks, one file a GPU. The kernel releases them when the step ends, however it
-ends.
+a step reserves its GPUs by locks, with one file a GPU. The kernel releases the locks when the step ends, even if it is killed.
 """
 
 import os
@@ -25,7 +24,7 @@ from errata.core.slurm_job import own_slurm_job
 
 # vLLM's options whose product is the number of GPUs of a server.
 _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-# Seconds between two attempts, random: two steps that block each other do not try again at the same time.
+# Limits of the random seconds between two attempts, so that two waiting steps do not try at the same time.
 _PAUSE = (0.5, 1.5)
 
 
@@ -33,7 +32,7 @@ class Gpu(NamedTuple):
     """A GPU of this machine.
 
     Attributes:
-        number: in the order of the PCI bus, or its name in CUDA_VISIBLE_DEVICES.
+        number: its number in the order of the PCI bus, or its name in CUDA_VISIBLE_DEVICES.
         uuid: its permanent name.
     """
 
@@ -48,7 +47,12 @@ def count_gpus(options: Mapping[str, Any]) -> int:
 
 
 def count_server_gpus(engine: str, options: Mapping[str, Any]) -> int:
-    """The number of GPUs of this machine that a server uses: none if its engine runs on the CPU or elsewhere."""
+    """The number of GPUs of this machine that a server uses.
+
+    Args:
+        engine: vllm, llamacpp or endpoint; only vllm uses GPUs, unless it is the build for CPUs.
+        options: vLLM's options.
+    """
     return count_gpus(options) if engine == "vllm" and not _has_cpu_vllm() else 0
 
 
@@ -56,9 +60,9 @@ def count_server_gpus(engine: str, options: Mapping[str, Any]) -> int:
 def reserve(count: int | None) -> Iterator[dict[str, str]]:
     """Reserve GPUs for this process until the block ends; wait until enough are free.
 
-    If Slurm or the user assigned GPUs (CUDA_VISIBLE_DEVICES), the GPUs are chosen among those. Nothing is reserved if
-    no more are assigned than needed, if this workflow's own Slurm job has none assigned, or if nvidia-smi finds no GPU.
-    Steps of other users are not considered.
+    If Slurm or the user assigned GPUs (CUDA_VISIBLE_DEVICES), only those are used. Nothing is reserved if no more are
+    assigned than needed, if a Slurm job of this workflow has none assigned, or if nvidia-smi finds no GPU. Steps of
+    other users are not considered.
 
     Args:
         count: the number of GPUs; None for all.
@@ -77,7 +81,7 @@ def reserve(count: int | None) -> Iterator[dict[str, str]]:
     assigned = os.environ.get("CUDA_VISIBLE_DEVICES")
     if assigned is not None:
         found = _find_assigned(found, assigned)
-    # The GPUs of this workflow's own job are for one step. Several steps may share those of a user's own job.
+    # A Slurm job of this workflow runs one step. In a user's own job several steps may share the GPUs.
     if len(found) <= needed if assigned is not None else own_slurm_job(os.environ):
         yield {}
         return
@@ -94,7 +98,7 @@ def reserve(count: int | None) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _lock_gpus(gpus: list[Gpu], count: int) -> Iterator[list[Gpu]]:
-    """Lock `count` GPUs. While fewer are free, hold none of them: two waiting steps would block each other."""
+    """Lock `count` GPUs. While fewer are free, lock none of them: two waiting steps would block each other."""
     folder = _lock_folder()
     waited = False
     while True:
@@ -116,7 +120,7 @@ def _lock_gpus(gpus: list[Gpu], count: int) -> Iterator[list[Gpu]]:
 
 
 def _try_lock(path: Path, locks: ExitStack) -> bool:
-    """Lock a file until the stack is closed, unless another process has it; children do not inherit the lock."""
+    """Lock a file until the stack is closed; False if another process has the lock."""
     try:
         locks.enter_context(exclusive(path, advice="let no two steps use the same GPU at once"))
     except LockTaken:
@@ -125,7 +129,7 @@ def _try_lock(path: Path, locks: ExitStack) -> bool:
 
 
 def _lock_folder() -> Path:
-    """This user's folder for the locks. It does not depend on TMPDIR: all steps on a machine must use the same one."""
+    """This user's folder for the locks. It is independent of TMPDIR: all steps on a machine must use the same one."""
     path = Path(os.environ.get("ERRATA_GPU_LOCKS") or f"/tmp/errata-gpus-{os.getuid()}")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,7 +142,7 @@ def _lock_folder() -> Path:
 
 
 def _list_gpus() -> list[Gpu] | None:
-    """The machine's GPUs by nvidia-smi; None if it does not list them."""
+    """The machine's GPUs according to nvidia-smi; None if it does not list them."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return None
@@ -154,7 +158,7 @@ def _list_gpus() -> list[Gpu] | None:
 
 
 def _find_assigned(gpus: list[Gpu], assigned: str) -> list[Gpu]:
-    """The GPUs that CUDA_VISIBLE_DEVICES lists, under its names; none if it lists anything else, such as GPU parts."""
+    """The GPUs in CUDA_VISIBLE_DEVICES, by its names; none if it contains anything else, such as parts of a GPU."""
     found = []
     for name in filter(None, map(str.strip, assigned.split(","))):
         uuids = [gpu.uuid for gpu in gpus if name == gpu.number or (name[0] == "G" and gpu.uuid.startswith(name))]

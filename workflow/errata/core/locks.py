@@ -1,6 +1,6 @@
 """Locks on files: one process at a time writes, downloads or uses something.
 
-The kernel releases a lock when its process ends, however it ends.
+The kernel releases a lock when its process ends, even if it is killed.
 """
 
 import errno
@@ -15,9 +15,9 @@ from pathlib import Path
 from errata.core.errors import UserError
 from errata.core.files import cannot_read, cannot_write
 
-# Errors of file systems without locks; some clusters mount theirs so.
+# Errors of file systems without locks. Some clusters have them.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
-# Errors that say that another process has the lock; file systems that emulate locks use the second one.
+# Errors if another process has the lock. File systems that emulate locks use the second one.
 _TAKEN = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 # Attempts to lock a file that other processes replace or remove.
 _ATTEMPTS = 10
@@ -43,11 +43,11 @@ def exclusive(
 
     Args:
         path: the file; its folder is made if necessary.
-        advice: what the user must see to where there are no locks; it ends the warning.
-        subject: what the lock protects, for messages; `path` if left out.
-        waiting: printed before this process waits for another one. If empty, it does not wait.
-        create: whether a missing file is created, and opened for appending; else it is opened for reading and writing
-            (NFS locks only files that are open for writing).
+        advice: the end of the warning: how the user can do without locks.
+        subject: the file or folder that the lock protects, for messages; None for `path`.
+        waiting: the message before this process waits for another one. If empty, it does not wait.
+        create: whether a missing file is created, and opened for appending. Otherwise it is opened for reading and
+            writing, since NFS locks only files that are open for writing.
         shared_with_children: whether child processes that inherit the descriptor keep the lock after the block.
 
     Raises:
@@ -59,7 +59,7 @@ def exclusive(
         yield file
     finally:
         if not shared_with_children:
-            # Closing is not enough: a process that another thread is just starting has a copy of the descriptor.
+            # Closing is not enough: a process that another thread starts right now has a copy of the descriptor.
             with suppress(OSError, ValueError):
                 fcntl.flock(file, fcntl.LOCK_UN)
         file.close()

@@ -1,8 +1,8 @@
-"""Patches: every place where the workflow changes or deceives a library.
+"""Patches: all places where the workflow changes or deceives a library.
 
-Each function gives the reason, the version it was last found necessary with, and what allows its removal.
-`CHECKED` holds those versions: when a lock moves on, tests/unit/core/test_patches.py fails until someone has looked at
-the patches of that library again.
+Each function gives its reason, the version that last needed it, and the condition for its removal. `CHECKED` contains
+these versions. When a lock gets another version, tests/unit/core/test_patches.py fails until somebody has checked the
+patches of that library again.
 """
 
 import importlib
@@ -22,10 +22,10 @@ CHECKED = {
     # the CUDA lock, and the CPU lock
     "torch": {"2.11.0", "2.13.0"},
 }
-"""By distribution, the versions in the locks of training and quantizing that the patches were checked with."""
+"""For each distribution, the versions in the locks of training and quantizing that the patches were checked with."""
 
 STUBS = ENVS / "stubs"
-"""Folder of modules and metadata that stand in for what a package leaves out."""
+"""Folder with stand-ins for modules and metadata that packages leave out."""
 
 
 def import_deepspeed() -> None:
@@ -85,7 +85,7 @@ def ignore_sigterm_in_data_loaders() -> None:
 
 
 def load_to_numbered_cpus() -> None:
-    """Let `torch.load` accept `cpu:0` as a place to load to.
+    """Let `torch.load` accept the device `cpu:0`.
 
     Why: when several processes share a CPU, the trainer loads its optimizer to the device `cpu:0`; torch accepts only
     `cpu`.
@@ -98,7 +98,7 @@ def load_to_numbered_cpus() -> None:
 
 
 def torchaudio_stub() -> list[str]:
-    """What to put at the end of PYTHONPATH: a folder with an empty torchaudio, where none is installed.
+    """Folders for the end of PYTHONPATH: one with an empty torchaudio, if none is installed.
 
     Why: LLaMA-Factory imports torchaudio at every start and uses it for sound only. PyPI's wheels of torchaudio are
     CUDA builds, which cannot be imported beside a CPU build of torch.

@@ -1,4 +1,4 @@
-"""Where the workflow's own files are, whatever the working directory is."""
+"""The folders of the workflow's own files, independent of the working directory."""
 
 from pathlib import Path
 

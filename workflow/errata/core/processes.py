@@ -1,4 +1,4 @@
-"""Long-running child processes. They end with the step that started them, and so do their own children."""
+"""Long-running child processes. They and their children end with the step that started them."""
 
 import ctypes
 import os
@@ -27,12 +27,15 @@ def running(
     parent_death_signal: signal.Signals = signal.SIGTERM,
     pass_fds: Sequence[int] = (),
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run a command until the block ends, for whatever reason; then stop its whole process group.
+    """Run a command until the block ends for any reason; then stop it and all its descendants.
 
     SIGTERM (a job that is cancelled or preempted) ends the block like an exception.
 
     Args:
-        log: output and errors of the command are appended to it.
+        command: the program and its arguments.
+        log: the file that output and errors of the command are appended to.
+        cwd: its working directory; None for that of this process.
+        environment: its environment variables; None for those of this process.
         patience: seconds from SIGTERM to SIGKILL.
         ignored: signals that the command and its children ignore, unless they change that themselves.
         parent_death_signal: sent by the kernel to the command if this process is killed and cannot clean up.
@@ -47,7 +50,7 @@ def running(
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=environment,
-                # in a session of its own: signals reach it only through us, and reach its children too
+                # in its own session, so that only we send signals to it, and to its children too
                 start_new_session=True,
                 pass_fds=pass_fds,
                 preexec_fn=partial(_prepare_child, os.getpid(), parent_death_signal, ignored),
@@ -103,7 +106,7 @@ def descendants(pid: int) -> list[int]:
 
 @contextmanager
 def diverted(log: Path) -> Iterator[IO[str]]:
-    """Append everything that this process and its libraries print to a file, until the block ends.
+    """Append to a file everything that this process and its libraries print, until the block ends.
 
     Yields:
         The real standard error, for messages to the user.
@@ -125,7 +128,7 @@ def diverted(log: Path) -> Iterator[IO[str]]:
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """The last lines of a log without progress bars, for an error message; empty if it cannot be read."""
+    """The last lines of a log without progress bars, for an error message; empty if the log cannot be read."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -136,7 +139,12 @@ def tail(log: Path, lines: int = 25) -> str:
 
 
 def die_with_parent(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
-    """In a child process, on Linux: have the kernel send it a signal when its parent dies without cleaning up."""
+    """On Linux: let the kernel send this child process a signal when its parent dies without cleaning up.
+
+    Args:
+        parent: the id of the parent.
+        how: the signal.
+    """
     if _LIBC is None:
         return
     _LIBC.prctl(_PR_SET_PDEATHSIG, how)

@@ -9,15 +9,15 @@ from errata.core.wording import duration
 
 
 class Progress:
-    """Counts finished items and shows the count, the rate, the time left and a remark.
+    """Counts finished items, and shows the count, the rate, the remaining time and a remark.
 
     Args:
-        what: the start of every line, e.g. "answer train".
+        what: the start of every line, such as "answer train".
         total: the number of items, finished ones included.
         done: the number of items that an earlier run finished; they do not count for the rate.
         remark: returns the end of a line; it is called only when a line is shown.
         every: seconds between two lines in a log.
-        stream: where the lines go; standard error if left out.
+        stream: the output for the lines; None for standard error.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class Progress:
 
     def _line(self, remark: str, end: str = "") -> None:
         elapsed = self.elapsed
-        fresh = self._done - self._before
+        new = self._done - self._before
         parts = [f"{self._what}: {self._done}/{self._total}"]
-        if fresh and elapsed > 0:
-            rate = fresh / elapsed
+        if new and elapsed > 0:
+            rate = new / elapsed
             left = (self._total - self._done) / rate
             parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min")
             parts.append(f"{duration(left)} left" if left else f"in {duration(elapsed)}")

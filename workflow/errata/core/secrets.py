@@ -1,21 +1,21 @@
-"""The secrets of the environment, which code of models, servers and trainers must not see.
+"""Hide the secrets of the environment from code of models, servers and trainers.
 
-Such code may come with a downloaded model, and may write its environment into logs. It needs no secret: nothing is
-downloaded, and nobody is asked over the network. This guards against mistakes, not against an attacker: code of the
-same user can still read the environment of other processes.
+Such code may come with a downloaded model, and may write its environment into logs. It needs no secrets, since it
+downloads nothing and calls no service. This guards against mistakes, not against attackers: code of the same user can
+still read the environment of other processes.
 """
 
 import os
 import re
 from collections.abc import Mapping
 
-# Names, never values, of the variables that some `api_key_env` of the configuration names, separated by ":". The shell
-# prelude of all jobs sets it.
+# This variable lists the names, never the values, of all `api_key_env` in the configuration, separated by ":".
+# workflow/prefix.sh sets it for all jobs.
 KEY_VARIABLES = "ERRATA_KEY_VARIABLES"
 
-# Everything of the clouds' tools: keys, but also names of files and services that hold keys.
+# All variables of cloud tools: they contain keys, or name files and services that contain keys.
 _FAMILIES = ("AWS_", "AZURE_", "CLOUDSDK_", "GCP_", "GOOGLE_")
-# Else a name is a secret's by its last words: HF_TOKEN, HUGGING_FACE_HUB_TOKEN, OPENAI_API_KEY, WANDB_API_KEY, ...
+# Any other secret is recognized by the end of its name: HF_TOKEN, HUGGING_FACE_HUB_TOKEN, OPENAI_API_KEY, ...
 _ENDINGS = re.compile(
     r"(.*_)?(API_?KEYS?|ACCESS_KEY(_ID)?|SECRET_KEY|PRIVATE_KEY|TOKEN|SECRETS?|PASSWORD|PASSWD|CREDENTIALS?"
     r"|CONNECTION_STRING)"
@@ -23,10 +23,11 @@ _ENDINGS = re.compile(
 
 
 def is_secret(name: str, environ: Mapping[str, str]) -> bool:
-    """Whether a variable of an environment holds a secret, by its name.
+    """Whether an environment variable holds a secret.
 
     Args:
-        environ: the environment, in which `ERRATA_KEY_VARIABLES` names more secrets.
+        name: its name.
+        environ: the environment; its variable `ERRATA_KEY_VARIABLES` names more secrets.
     """
     upper = name.upper()
     return (
@@ -37,7 +38,7 @@ def is_secret(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a child process: the variables that hold no secret."""
+    """The variables that hold no secret, as an environment for a child process."""
     return {name: value for name, value in environ.items() if not is_secret(name, environ)}
 
 

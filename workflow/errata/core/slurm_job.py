@@ -1,13 +1,13 @@
-"""Whether this process is a Slurm job that this workflow submitted.
+"""Distinguish Slurm jobs of this workflow from other Slurm jobs.
 
-Such a job is ours: its nodes and GPUs are for one step, and it may be put back into the queue. A user's own job, in
-which Snakemake runs with the local profile, is not: its nodes may do other work, and requeuing it would end Snakemake.
+The nodes and GPUs of a job of this workflow are for one step, and the step may requeue the job. With the local profile
+Snakemake may run in a job of the user. The nodes of that job may do other work, and requeuing it would end Snakemake.
 """
 
 import os
 from collections.abc import Mapping
 
-# Set in the Snakemake process that submits jobs. sbatch gives jobs the environment of that process.
+# A variable of the Snakemake process that submits jobs. sbatch copies the environment of that process into the jobs.
 MARK = "ERRATA_SLURM_JOB"
 
 
@@ -17,5 +17,9 @@ def mark_jobs() -> None:
 
 
 def own_slurm_job(environ: Mapping[str, str]) -> str | None:
-    """The id of the Slurm job that this workflow submitted for this step; None in any other job and outside Slurm."""
+    """The id of the Slurm job, if this workflow submitted it; None in any other job and outside Slurm.
+
+    Args:
+        environ: the environment of the step.
+    """
     return (environ.get("SLURM_JOB_ID") or None) if environ.get(MARK) else None

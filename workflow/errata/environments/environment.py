@@ -16,16 +16,16 @@ from errata.core.errors import UserError
 from errata.core.files import cannot_read, cannot_write, write_text
 
 PYTHON = "3.11"  # the locks were resolved for it
-# In the environment: the hash of its lock. The flag cannot hold it: Snakemake deletes the flag, a declared output,
-# before it runs the rule.
+# A file in the environment with the hash of its lock. The flag file is no place for the hash: it is a declared output,
+# which Snakemake deletes before it runs the rule.
 MARKER = "errata-lock.sha256"
-# Package sources by pip's setting and uv's variable. The user's own uv variables win over pip's settings.
+# For each of pip's settings for package sources, the variable of uv. Variables set by the user override pip's settings.
 UV_SOURCES = {
     "find-links": "UV_FIND_LINKS",
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
 }
-# Libraries that the steps import, see _compile.
+# Libraries that the steps import; see `_compile`.
 LIBRARIES = (
     "snakemake.cli",
     "xllamacpp",
@@ -53,10 +53,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def build(lock: Path, prefix: Path, flag: Path) -> None:
-    """Build the environment of `lock` in `prefix` unless it is there already, then write `flag`.
+    """Build an environment unless it exists, then write its flag file.
 
-    The environment is built in a temporary folder and moved to `prefix` when it is complete, so an interrupted build
-    leaves nothing that looks finished.
+    The environment is built in a temporary folder and moved when it is complete, so an interrupted build leaves nothing
+    that looks finished.
+
+    Args:
+        lock: the hashed lock.
+        prefix: the folder of the environment.
+        flag: the file to write; it contains the SHA-256 of the lock.
 
     Raises:
         UserError: there is no uv or no such lock, or uv cannot install it.
@@ -93,7 +98,12 @@ def sha256(path: Path) -> str:
 
 
 def is_built(prefix: Path, digest: str) -> bool:
-    """Whether `prefix` is a complete environment of that lock whose Python still starts."""
+    """Whether a folder is a complete environment whose Python still starts.
+
+    Args:
+        prefix: the folder.
+        digest: the SHA-256 of the environment's lock.
+    """
     try:
         if (prefix / MARKER).read_text(encoding="utf-8").strip() != digest:
             return False
@@ -123,9 +133,9 @@ def find_uv() -> list[str]:
 
 
 def uv_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment variables for uv: `environ`, and pip's package sources where uv's own variables are unset.
+    """The environment variables for uv: `environ`, and pip's package sources if uv's own variables are unset.
 
-    Variables instead of options: an index URL may contain a password, and other users can read a command line.
+    These are no options, since an index URL may contain a password, and other users can read command lines.
     """
     result = dict(environ)
     pip = pip_settings(environ)
@@ -147,7 +157,7 @@ def uv_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """pip's settings from its files and variables: index-url, extra-index-url, find-links, cert.
 
-    Empty where there is neither pip nor a variable.
+    Empty without pip and without its variables.
     """
     pip = shutil.which("pip", path=environ.get("PATH"))
     command = [pip] if pip else [sys.executable, "-m", "pip"]
@@ -161,9 +171,9 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse_pip_settings(listing: str) -> dict[str, str]:
-    """Read the output of `pip config list`. Of two lines for one setting the later one wins, as in pip.
+    """Read the output of `pip config list`. The later of two lines for one setting wins, as in pip.
 
-    Variables (`:env:.`) are listed first but win; settings of `pip install` win over `global.`.
+    Variables (`:env:.`) come first but win over all others. Settings of `pip install` win over `global.`.
     """
     rank = {"global": 0, "install": 1, ":env:": 2}
     found: dict[str, tuple[int, str]] = {}
@@ -182,10 +192,14 @@ def parse_pip_settings(listing: str) -> dict[str, str]:
 
 
 def torch_backend(lock_text: str, environment: Mapping[str, str]) -> str | None:
-    """The index of torch's own builds that uv has to use, such as "cpu".
+    """The index of torch's own builds that uv must use, such as "cpu".
 
-    None where the lock pins PyPI's build of torch or no torch, where the user chose one (`UV_TORCH_BACKEND`), or where
-    a configured folder contains the wheel.
+    None if the lock pins PyPI's build of torch or no torch, if the user chose an index (`UV_TORCH_BACKEND`), or if a
+    configured folder contains the wheel.
+
+    Args:
+        lock_text: the content of the lock.
+        environment: the variables for uv.
     """
     match = re.search(r"^torch==([^+\s]+)\+(\w+)", lock_text, re.MULTILINE)
     if not match or environment.get("UV_TORCH_BACKEND"):
@@ -203,7 +217,7 @@ def _install(uv: Sequence[str], lock: Path, prefix: Path, environment: Mapping[s
     create = [*uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, str(prefix)]
     install = [*uv, "pip", "install", "--no-deps", "--require-hashes"]
     install += ["--python", str(prefix / "bin" / "python"), "--requirement", str(lock)]
-    # a few packages are published as sources only: their build requirements are pinned too
+    # a few packages are published only as sources; this pins their build requirements
     build = lock.parent / "build.txt"
     if build.exists():
         install += ["--build-constraint", str(build)]
@@ -222,15 +236,15 @@ def _install(uv: Sequence[str], lock: Path, prefix: Path, environment: Mapping[s
 def _compile(lock: Path, prefix: Path, environment: Mapping[str, str]) -> None:
     """Import the libraries once, so that their bytecode is stored.
 
-    Many containers set PYTHONDONTWRITEBYTECODE. Every process would then compile the libraries again: 5 to 7 s for the
-    steps that import torch. (uv's --compile-bytecode compiles all modules: 38 s for the trainer.)
+    Many containers set PYTHONDONTWRITEBYTECODE. Every process would then compile the libraries again, which takes 5 to
+    7 s in steps that import torch. (uv's --compile-bytecode compiles all modules, which takes 38 s for the trainer.)
     """
     script = (
         "import importlib, sys\nfor name in sys.argv[1:]:\n try: importlib.import_module(name)\n except Exception: 0"
     )
     variables = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
     variables["PYTHONPATH"] = str(lock.parent / "stubs")
-    # a library may be absent, or not start here (no GPU on a login node): that is no fault of the environment
+    # errors are ignored: a library may be absent, or need a GPU, which login nodes lack
     subprocess.run(
         [prefix / "bin" / "python", "-c", script, *LIBRARIES],
         env=variables,
