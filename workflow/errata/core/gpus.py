@@ -1,7 +1,8 @@
 """Separate GPUs for steps that run side by side on one machine.
 
 Slurm gives every job its GPUs. Without Slurm, or if several steps share a job, all servers would use the first GPU. So
-a step reserves its GPUs by locks, with one file a GPU. The kernel releases the locks when the step ends, even if it is killed.
+a step reserves its GPUs by locks, with one file a GPU. The kernel releases the locks when the step ends, even if it is
+killed.
 """
 
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from math import prod
 from pathlib import Path
@@ -26,6 +27,7 @@ from errata.core.slurm_job import own_slurm_job
 _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 # Limits of the random seconds between two attempts, so that two waiting steps do not try at the same time.
 _PAUSE = (0.5, 1.5)
+_ADVICE = "let no two steps use the same GPU at once"
 
 
 class Gpu(NamedTuple):
@@ -105,8 +107,10 @@ def _lock_gpus(gpus: list[Gpu], count: int) -> Iterator[list[Gpu]]:
         with ExitStack() as locks:
             locked: list[Gpu] = []
             for gpu in gpus:
-                if len(locked) < count and _try_lock(folder / f"{gpu.uuid}.lock", locks):
-                    locked.append(gpu)
+                if len(locked) < count:
+                    with suppress(LockTaken):
+                        locks.enter_context(exclusive(folder / f"{gpu.uuid}.lock", advice=_ADVICE))
+                        locked.append(gpu)
             if len(locked) == count:
                 if waited:
                     print(f"GPU {', '.join(gpu.number for gpu in locked)}: free now.", file=sys.stderr)
@@ -117,15 +121,6 @@ def _lock_gpus(gpus: list[Gpu], count: int) -> Iterator[list[Gpu]]:
             print(f"waiting for {count} GPU{'s' * (count > 1)}: {free}, other steps use the rest.", file=sys.stderr)
             waited = True
         time.sleep(random.uniform(*_PAUSE))
-
-
-def _try_lock(path: Path, locks: ExitStack) -> bool:
-    """Lock a file until the stack is closed; False if another process has the lock."""
-    try:
-        locks.enter_context(exclusive(path, advice="let no two steps use the same GPU at once"))
-    except LockTaken:
-        return False
-    return True
 
 
 def _lock_folder() -> Path:
