@@ -1,4 +1,4 @@
-"""A pretended Slurm: what its commands print, and what Snakemake's executor of it keeps."""
+"""Stand-ins for the output of Slurm's commands and for Snakemake's executor."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def with_accounting(prints: Prints, monkeypatch: pytest.MonkeyPatch, age: int = 
 
 
 class Settled(list[tuple[str, str]]):
-    """The ends of jobs that Snakemake learned; it waits for the jobs given."""
+    """The ends of jobs that were reported to Snakemake, which waits for the given jobs."""
 
     def __init__(self, *waited: str) -> None:
         super().__init__()

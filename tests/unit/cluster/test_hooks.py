@@ -23,8 +23,8 @@ def test_jobs_of_a_killed_run_are_reported_and_nothing_is_submitted(
 ) -> None:
     prints("squeue", queue(("7", "RUNNING", "train"), ("8", "FAILED", "answer"), folder=tmp_path))
     with pytest.raises(UserError, match=r"1 jobs of an earlier run are not done: 7 \(train, running for 1:02\)"):
-        hooks.before("slurm")
-    hooks.before("local")
+        hooks.before("slurm", workflow())
+    hooks.before("local", workflow())
     assert own_slurm_job({**os.environ, "SLURM_JOB_ID": "7"}) is None
 
 
@@ -45,7 +45,7 @@ def test_the_executor_learns_how_to_look(hooks: Hooks, prints: Prints, monkeypat
 
 def test_a_run_marks_the_folder_as_long_as_it_lasts(hooks: Hooks, tmp_path: Path, prints: Prints) -> None:
     prints("squeue", "")
-    hooks.before("slurm")
+    hooks.before("slurm", workflow())
     [path] = recover.marks(tmp_path)
     mark = json.loads(path.read_text())
     assert (mark["host"], mark["pid"]) == (socket.gethostname(), os.getpid())
@@ -57,7 +57,7 @@ def test_a_run_marks_the_folder_as_long_as_it_lasts(hooks: Hooks, tmp_path: Path
 def test_a_machine_without_slurm_is_reported(hooks: Hooks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"scontrol: not found\. Run this where jobs are submitted"):
-        hooks.before("slurm")
+        hooks.before("slurm", workflow())
 
 
 def test_snakemake_learns_how_a_job_ended_once_and_only_if_it_waits_for_it() -> None:
@@ -119,14 +119,14 @@ def test_jobs_are_marked_as_ours_before_they_are_submitted(hooks: Hooks, prints:
     prints("squeue", "")
     job = {"SLURM_JOB_ID": "7"}
     assert own_slurm_job({**os.environ, **job}) is None
-    hooks.before("slurm")
+    hooks.before("slurm", workflow())
     # sbatch gives a job the environment of the process that submits it
     assert own_slurm_job({**os.environ, **job}) == "7"
 
 
 def test_the_watch_ends_with_the_run(hooks: Hooks, prints: Prints) -> None:
     prints("squeue", "")
-    hooks.before("slurm")
+    hooks.before("slurm", workflow())
     assert "errata-watch" in {thread.name for thread in threading.enumerate()}
     hooks.after("slurm", [])
     assert "errata-watch" not in {thread.name for thread in threading.enumerate()}

@@ -19,7 +19,7 @@ from errata.cluster import recover
 from errata.cluster.hooks import Hooks
 from errata.core.errors import UserError
 from errata.core.files import write_json
-from slurms import Prints, queue
+from slurms import Prints, queue, workflow
 
 
 def recorded(folder: Path, output: str, ended: float, *, incomplete: bool = False) -> None:
@@ -94,13 +94,13 @@ def test_nothing_is_done_while_a_snakemake_may_live_on_another_login_node(
     for part in ("login2", "4711", "2026-11-25 18:00:00", "ssh login2 ps 4711", "--force"):
         assert part in shown
     with pytest.raises(UserError, match=r"on login2 \(process 4711\)"):
-        hooks.before("slurm")
+        hooks.before("slurm", workflow())
     # once it is known to be gone
     prints("squeue", "")
     monkeypatch.setattr(recover, "_snakemake", lambda *_: lock.unlink())
     assert main([*words, "--force"]) == 0
     assert not path.exists()
-    hooks.before("slurm")
+    hooks.before("slurm", workflow())
     assert recover.marks(tmp_path)
 
 

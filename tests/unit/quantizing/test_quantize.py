@@ -121,7 +121,7 @@ def test_a_cut_off_weight_file_is_named(model: Path) -> None:
 def test_a_quantized_checkpoint_is_not_quantized_again(model: Path, tmp_path: Path) -> None:
     (model / "config.json").write_text('{"quantization_config": {"quant_method": "gptq"}}')
     with pytest.raises(UserError, match="already quantized"):
-        quantize.quantize(model, ["text"], tmp_path / "out", bits=4, group_size=64, max_length=8, seed=1)
+        quantize.quantize(model, ["text"], tmp_path / "out", quantize.Settings(4, 64, max_length=8, seed=1))
     assert not (tmp_path / "out").exists()
 
 

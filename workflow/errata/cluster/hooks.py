@@ -31,7 +31,7 @@ class Hooks:
     since: datetime = field(default_factory=datetime.now)
     _watch: Watch | None = None
 
-    def before(self, executor: str, workflow: Any = None) -> None:
+    def before(self, executor: str, workflow: Any) -> None:
         """Check that jobs can be submitted, mark them as ours, and start to watch them.
 
         Args:
@@ -45,10 +45,8 @@ class Hooks:
         """
         if executor != "slurm":
             return
-        settings = workflow.executor_settings if workflow else None
-        command = slurm.choose_status_command(settings.status_command if settings else "squeue")
-        if settings:
-            _set_status_command(command, settings)
+        settings = workflow.executor_settings
+        _set_status_command(slurm.choose_status_command(settings.status_command), settings)
         recover.refuse_beside_another_machine(self.folder)
         # jobs of a Snakemake that still runs here are in its own care
         jobs = [] if recover.running_snakemake(self.folder) else recover.active_jobs(self.folder)
@@ -95,7 +93,7 @@ def settle(workflow: Any, id: str, state: str, why: str) -> bool:
     The executor removes jobs from its list while it polls them, so no end is reported twice.
 
     Args:
-        workflow: Snakemake's workflow; None if there is no executor to report to.
+        workflow: Snakemake's workflow.
         id: the job's id in Slurm.
         state: its final state.
         why: the explanation for the user if the job failed.
@@ -103,8 +101,6 @@ def settle(workflow: Any, id: str, state: str, why: str) -> bool:
     Returns:
         Whether the executor waited for this job.
     """
-    if workflow is None:
-        return False
     executor = workflow.scheduler._executor
     with executor.lock:
         found = [job for job in executor.active_jobs if job.external_jobid == id]

@@ -163,7 +163,7 @@ def has_accounting(configuration: Mapping[str, str] | None = None) -> bool:
     return storage not in ("", "(null)", "accounting_storage/none") and shutil.which("sacct") is not None
 
 
-def choose_status_command(wanted: str = "squeue") -> str:
+def choose_status_command(wanted: str) -> str:
     """Check that Slurm can be used, and choose the command by which the executor polls jobs.
 
     Args:

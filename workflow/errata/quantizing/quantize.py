@@ -9,7 +9,7 @@ import random
 import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from errata.core import gpus
 from errata.core.errors import UserError
@@ -23,6 +23,24 @@ from errata.models.checkpoints import check_checkpoint, copy_tokenizer, size_gib
 GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 # CPU flags for bf16 arithmetic. With it, bf16 is four times as fast as fp32; without it, many times slower.
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+class Settings(NamedTuple):
+    """How a model is quantized.
+
+    Attributes:
+        bits: bits of a weight.
+        group_size: weights that share a scale; -1 for one scale a row.
+        max_length: tokens of a calibration text at most.
+        seed: for the windows of longer texts, and for torch.
+        trust_remote_code: whether code that comes with the model may run.
+    """
+
+    bits: int
+    group_size: int
+    max_length: int
+    seed: int
+    trust_remote_code: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,17 +66,10 @@ def run(arguments: argparse.Namespace) -> None:
     check_checkpoint(arguments.checkpoint)
     check_group_size(arguments.checkpoint, arguments.group_size)
     texts = read_texts(arguments.calibration)[: arguments.samples]
-    quantize(
-        arguments.checkpoint,
-        texts,
-        arguments.output,
-        bits=arguments.bits,
-        group_size=arguments.group_size,
-        max_length=arguments.max_length,
-        seed=arguments.seed,
-        threads=arguments.threads,
-        trust_remote_code=arguments.trust_remote_code,
+    settings = Settings(
+        arguments.bits, arguments.group_size, arguments.max_length, arguments.seed, arguments.trust_remote_code
     )
+    quantize(arguments.checkpoint, texts, arguments.output, settings, arguments.threads)
 
 
 def read_texts(calibration: Path) -> list[str]:
@@ -127,16 +138,7 @@ def cut_windows(rows: Sequence[list[int]], max_length: int, seed: int) -> list[l
 
 
 def quantize(
-    checkpoint: Path,
-    texts: Sequence[str],
-    output: Path,
-    *,
-    bits: int,
-    group_size: int,
-    max_length: int,
-    seed: int,
-    threads: int | None = None,
-    trust_remote_code: bool = False,
+    checkpoint: Path, texts: Sequence[str], output: Path, settings: Settings, threads: int | None = None
 ) -> None:
     """Write a symmetric GPTQ checkpoint with configuration, tokenizer and chat template.
 
@@ -147,12 +149,7 @@ def quantize(
         checkpoint: a full checkpoint.
         texts: the calibration texts, with the special tokens of the chat template.
         output: folder of the quantized checkpoint.
-        bits: bits of a weight.
-        group_size: weights that share a scale; -1 for one scale a row.
-        max_length: tokens of a text at most.
-        seed: for the windows of longer texts, and for torch.
         threads: CPU threads; see `prepare_environment`.
-        trust_remote_code: whether code that comes with the model may run.
 
     Raises:
         UserError: the checkpoint is already quantized, or GPTQModel failed; the message ends with its output.
@@ -169,7 +166,7 @@ def quantize(
         # working directory
         with diverted(log) as terminal, contextlib.chdir(folder.parent):
             try:
-                _quantize(checkpoint, texts, folder, bits, group_size, max_length, seed, trust_remote_code, terminal)
+                _quantize(checkpoint, texts, folder, settings, terminal)
             except (RuntimeError, ValueError, NotImplementedError, TypeError, KeyError, AttributeError) as error:
                 raise UserError(
                     f"{checkpoint}: GPTQModel failed ({error}). The end of its output:\n{tail(log)}"
@@ -215,21 +212,12 @@ def fits_in_memory(checkpoint: Path) -> bool:
     return 4 * size_gib(checkpoint) * 2**30 < free
 
 
-def _quantize(
-    checkpoint: Path,
-    texts: Sequence[str],
-    folder: Path,
-    bits: int,
-    group_size: int,
-    max_length: int,
-    seed: int,
-    trust_remote_code: bool,
-    terminal: IO[str],
-) -> None:
+def _quantize(checkpoint: Path, texts: Sequence[str], folder: Path, settings: Settings, terminal: IO[str]) -> None:
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig
     from transformers import AutoTokenizer
 
+    bits, group_size, max_length, seed, trust_remote_code = settings
     torch.manual_seed(seed)
     cuda = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=trust_remote_code)
