@@ -40,7 +40,7 @@ rule all:
 
 
 # Snakemake runs these hooks for the main workflow only. A workflow that uses this one as a module `errata` on Slurm calls
-# errata.before_jobs() and errata.after_jobs() in hooks of its own.
+# errata.before_jobs() and errata.after_jobs() in its own hooks.
 onstart:
     before_jobs()
 

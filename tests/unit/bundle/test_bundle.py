@@ -40,7 +40,7 @@ def test_project_environment_and_model_come_out_as_they_went_in(tmp_path: Path) 
     prefix = there / ".envs" / "workflow"
     assert (prefix / "lib/one.so").stat().st_ino == (prefix / "lib/other.so").stat().st_ino
     assert (prefix / "bin/python3").readlink() == Path("python")
-    # what was older or as old stays so: nothing is built or fetched again
+    # the order of the ages stays, so nothing is built or fetched again
     ages = [(there / path).stat().st_mtime for path in ("envs/workflow.txt", ".envs/workflow.ok", "models/m-1.gguf")]
     assert ages == [OLD, OLD, OLD]
     assert provenance.describe_revision(there).startswith(

@@ -92,7 +92,7 @@ def bare_path(tmp_path: Path) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize(
-    ("python", "flags", "said"),
+    ("python", "flags", "message"),
     [
         ("", [], "No Python 3.11 with its whole standard library was found"),
         ("echo no ssl >&2; exit 1", [], "No Python 3.11"),
@@ -102,11 +102,11 @@ def bare_path(tmp_path: Path) -> Callable[[str], str]:
     ],
 )
 def test_unpack_finds_a_python_or_says_what_to_do(
-    tmp_path: Path, bare_path: Callable[[str], str], python: str, flags: list[str], said: str
+    tmp_path: Path, bare_path: Callable[[str], str], python: str, flags: list[str], message: str
 ) -> None:
     script = write(tmp_path / "errata" / "envs" / "unpack.sh", (REPOSITORY / "envs" / "unpack.sh").read_text())
     done = subprocess.run(
         ["/bin/sh", script, *flags], env={"PATH": bare_path(python)}, capture_output=True, text=True, cwd="/"
     )
-    assert said in done.stdout + done.stderr
-    assert (done.returncode == 0) == said.startswith("with")
+    assert message in done.stdout + done.stderr
+    assert (done.returncode == 0) == message.startswith("with")

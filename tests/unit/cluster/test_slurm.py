@@ -52,7 +52,7 @@ def test_snakemake_looks_at_jobs_by_what_does_not_forget_them_and_a_slurm_that_f
 
 
 def test_the_executor_accepts_the_status_command() -> None:
-    """For its settings a command is one of two words; set later, another one means squeue, whatever MinJobAge is."""
+    """On its command line it accepts two words only. Any other word, set later, means squeue for any MinJobAge."""
     plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
     settings = plugin.ExecutorSettings(status_command="squeue")
     settings.status_command = slurm.SQUEUE_ALWAYS

@@ -114,7 +114,7 @@ def test_each_process_gets_gpus_of_its_own_and_a_killed_one_gives_them_back_thou
     second = machine.hold(2)
     assert second.stderr is not None
     assert second.stderr.readline() == "waiting for 2 GPUs: 1 of 3 GPUs is free, other steps use the rest.\n"
-    # meanwhile it holds none
+    # while it waits, it holds none
     assert machine.free() == ["2"]
     first.kill()
     assert machine.visible(second) == "0,1"

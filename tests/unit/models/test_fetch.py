@@ -51,7 +51,7 @@ def test_files_of_a_folder_are_linked(tmp_path: Path) -> None:
     fetch.from_folder(folder, output)
     assert names(output) == ["config.json", "model.safetensors", "tokenizer.json"]
     assert all(path.is_symlink() and path.resolve().parent == folder for path in output.iterdir())
-    # what a step or Snakemake writes there stays there
+    # a file that a step or Snakemake writes there does not get into the source
     (output / ".snakemake_timestamp").touch()
     fetch.from_folder(folder, output)
     assert (folder / "config.json").is_file()

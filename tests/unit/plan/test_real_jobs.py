@@ -109,7 +109,7 @@ def test_every_rule_calls_its_step_with_flags_that_it_has_and_makes_all_its_outp
     assert "train-renamed" not in shown
     (leaderboard,) = made.glob("results/leaderboard.csv")
     assert leaderboard.exists()
-    assert not list((made / SMOL / "dequantized").glob("*")), "what is only needed on the way is removed"
+    assert not list((made / SMOL / "dequantized").glob("*")), "temporary outputs are removed"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Calibration texts: what is in them, that they are the same every time, and what is refused."""
+"""Calibration texts: their content, their choice, and the errors."""
 
 import argparse
 import json
@@ -111,7 +111,7 @@ def test_only_completions_that_may_be_trained_on_are_taken_and_each_question_onc
     retries = [
         retried("p1", 0, "solved", ("a teacher's", True)),
         retried("p1", 1, "rejected", ("gives it away", True)),
-        retried("p2", 0, "solved", ("told", True), ("its own", True)),
+        retried("p2", 0, "solved", ("rejected", True), ("its own", True)),
     ]
     retries[1]["attempts"][0]["rejected"] = retries[2]["attempts"][0]["rejected"] = "gives-away"
     rows = texts(tmp_path, checkpoint, retries=retries)

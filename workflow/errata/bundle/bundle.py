@@ -183,7 +183,7 @@ def environment(root: Path, name: str) -> Iterator[Member]:
 
 
 def interpreter(python: Path) -> list[Member]:
-    """The base interpreter of the environments, if it has a folder of its own. The system's Python is not packed.
+    """The base interpreter of the environments, if it is in a separate folder. The system's Python is not packed.
 
     Args:
         python: the Python of an environment.

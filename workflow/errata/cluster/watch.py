@@ -22,7 +22,7 @@ _PATIENCE = 10.0
 
 @dataclass
 class Watch:
-    """Looks at the jobs of a folder at intervals, in a thread of its own.
+    """Looks at the jobs of a folder at intervals, in a separate thread.
 
     Args:
         folder: where Snakemake runs.

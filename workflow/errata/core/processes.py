@@ -74,7 +74,7 @@ def orderly_end() -> Iterator[None]:
 def stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
     """Stop a process and all its descendants, with SIGTERM and after `patience` seconds with SIGKILL.
 
-    The process group alone is not enough: torchrun puts its workers into sessions of their own.
+    The process group alone is not enough: torchrun starts its workers in separate sessions.
     """
     family = descendants(process.pid)
     for each in (signal.SIGTERM, signal.SIGKILL):

@@ -17,7 +17,7 @@ def shorten_failures(logger: logging.Logger) -> None:
         logger: Snakemake's.
     """
     for handler in logger.handlers:
-        # not the handler of a logger plugin, which has a format of its own
+        # not the handler of a logger plugin, which has its own format
         if handler.name == "DefaultStreamHandler":
             handler.addFilter(_Shorten(handler))
 

@@ -38,10 +38,10 @@ def unless(default: Any, value: Any) -> Any:
 def server_flags(plan: Plan, wildcards: Wildcards, input: Any) -> Flags:
     """How the model of an asking job is served, and which part of the questions it gets.
 
-    Each part has a port of its own, since jobs may run on the same machine.
+    Each part has its own port, since jobs may run on the same machine.
 
     Args:
-        input: the job's input files; `weights` is what the server loads, empty for an endpoint.
+        input: the job's input files; the server loads `weights`, which is empty for an endpoint.
     """
     model, variant = plan.model_to_ask(wildcards)
     settings, engine = plan.all_models[model], plan.engine(model, variant)

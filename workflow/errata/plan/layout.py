@@ -62,7 +62,7 @@ BENCHMARKS = "results/benchmarks"
 
 # A file of the workflow itself; `own` finds it from any working directory.
 LOCK = "envs/{environment}.txt"
-# The folder for whatever else the workflow writes into the working directory.
+# The folder for all other files that the workflow writes into the working directory.
 PRIVATE = Path(".snakemake", "errata")
 
 

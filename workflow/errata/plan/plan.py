@@ -1,7 +1,7 @@
 """The models, files and settings of each job, derived from the configuration.
 
 Methods that take wildcards are input functions of the rules. Strategies that make their completions in the same way
-share them. Each round and each fold of a strategy is a strategy of its own here.
+share them. Here each round and each fold of a strategy is a separate strategy.
 """
 
 import json
@@ -39,7 +39,7 @@ class Plan:
         trainable: the models that have a source of weights.
         tuned_variants: every tuned and quantized variant that can be made.
         whole_variants: the tuned variants that are trained on all folds.
-        shards: the number of jobs that share the questions, each with a server of its own.
+        shards: the number of jobs that share the questions, each with its own server.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -272,7 +272,7 @@ class Plan:
         return [self.prompt_file(purpose) for purpose in self.strategy(wildcards).spec.prompts]
 
     def own_prompts(self, wildcards: Wildcards) -> dict[str, str]:
-        """The flags `method`, `prompt` and `conclude` of a method that has prompts of its own; else none."""
+        """The flags `method`, `prompt` and `conclude` of a method with its own prompts; none for other methods."""
         prompts = dict(zip(("prompt", "conclude"), self.method_prompts(wildcards), strict=False))
         return {"method": self.strategy(wildcards).method, **prompts} if prompts else {}
 

@@ -207,7 +207,7 @@ def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def fits_in_memory(checkpoint: Path) -> bool:
-    """Whether two fp32 copies of a model fit into memory. If not, weights are kept on the disk meanwhile."""
+    """Whether two fp32 copies of a model fit into memory. If not, GPTQModel moves weights to the disk."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 4 * size_gib(checkpoint) * 2**30 < free
 
@@ -256,7 +256,7 @@ def _quantize(checkpoint: Path, texts: Sequence[str], folder: Path, settings: Se
 
 
 def store_in_bf16(folder: Path) -> None:
-    """Store what is not quantized (embeddings, norms) in bf16 where it was computed in fp32."""
+    """Convert the fp32 weights that are not quantized (embeddings, norms) to bf16."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import save_file
