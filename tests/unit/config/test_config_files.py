@@ -51,7 +51,7 @@ def test_json_is_checked_too(tmp_path: Path) -> None:
     assert [fault.split(":")[0] for fault in repeated(tmp_path, text, "my.json")] == ["3"]
 
 
-def test_what_cannot_be_read_again_is_skipped(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_again_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert repeated_keys([tmp_path / "missing.yaml", tmp_path / "binary.yaml", tmp_path]) == []
 

@@ -107,7 +107,7 @@ def test_the_schema_accepts_every_committed_configuration(path: Path) -> None:
     ],
     ids=str,
 )
-def test_the_schema_refuses_what_the_classes_refuse(section: dict[str, Any]) -> None:
+def test_the_schema_and_the_classes_refuse_the_same(section: dict[str, Any]) -> None:
     config = {"dataset": {"train": "a", "test": "b"}, "models": {"m": {"source": "x"}}}
     assert schema_faults(config) == []
     assert schema_faults({**config, **section})

@@ -1,4 +1,4 @@
-"""The table of methods agrees with itself, and with what asks and trains."""
+"""The table of methods is consistent, and agrees with the steps that ask and train."""
 
 from typing import get_args
 
@@ -33,7 +33,7 @@ def test_every_prompt_of_a_method_has_a_template(name: str, language: str) -> No
     assert [purpose for purpose in METHODS[name].prompts if not (PROMPTS / language / f"{purpose}.txt").is_file()] == []
 
 
-def test_what_the_methods_differ_in() -> None:
+def test_the_facts_of_each_method() -> None:
     assert ASKING_METHODS == ("self", "distill", "reflect")
     assert {name: spec.stage for name, spec in SPECS} == {
         "self": "sft",

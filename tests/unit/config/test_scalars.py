@@ -1,4 +1,4 @@
-"""Numbers in exponent form, and what `--config` gives as texts: the type of a key decides what they mean."""
+"""Numbers in exponent form, and texts from `--config`: the type of a key decides how they are read."""
 
 from copy import deepcopy
 from typing import Any
@@ -19,7 +19,7 @@ def read(text: str) -> Configuration:
 
 
 def laid_over(config: dict[str, Any], overrides: dict[str, Any]) -> Configuration:
-    """A configuration with what came by `--config`, as Snakemake merges it."""
+    """A configuration with the value of `--config`, as Snakemake merges them."""
     merged = deepcopy(config)
     update_config(merged, deepcopy(overrides))
     return validate(merged, overrides=overrides)
@@ -41,7 +41,7 @@ def laid_over(config: dict[str, Any], overrides: dict[str, Any]) -> Configuratio
         ("export: {export_size: 5e0}", "export", {"export_size": 5.0}),
     ],
 )
-def test_exponents_are_numbers_wherever_a_key_is_one(text: str, path: str, value: Any) -> None:
+def test_a_text_in_exponent_form_is_a_number_if_its_key_takes_one(text: str, path: str, value: Any) -> None:
     place: Any = read(text).to_record()
     for key in path.split("."):
         place = place[key]
@@ -57,7 +57,7 @@ def test_other_texts_of_a_file_are_no_numbers(text: str) -> None:
         read(text)
 
 
-def test_numbers_stay_what_they_were_written_as() -> None:
+def test_numbers_keep_the_form_in_which_they_were_written() -> None:
     model = read("generate: {temperature: 1, hedging: 0.5}").generate
     assert (type(model.temperature), type(model.hedging)) == (int, float)
 
@@ -69,7 +69,7 @@ def test_a_key_whose_type_is_text_keeps_the_text_of_the_command_line() -> None:
     assert type(model.revision) is str
 
 
-def test_texts_for_another_program_become_what_they_look_like() -> None:
+def test_texts_for_another_program_are_read_by_their_form() -> None:
     given = {"max_model_len": "4096", "enforce_eager": "true", "dtype": "bfloat16", "x": ["1", "null"], "y": "0.5"}
     made = laid_over(yaml.safe_load(MINIMAL + "}"), {"models": {"m": {"serve": given}}}).models["m"].serve
     assert made == {"max_model_len": 4096, "enforce_eager": True, "dtype": "bfloat16", "x": [1, None], "y": 0.5}

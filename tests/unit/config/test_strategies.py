@@ -1,4 +1,4 @@
-"""Which strategies a configuration makes, what they build on, and what they share."""
+"""The strategies of a configuration, their starts, and the completions that they share."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ def of(strategies: Any, ablation: Any = (), **sections: Any) -> Strategies:
     return Strategies.of(validate(config))
 
 
-def test_completions_that_are_made_alike_are_made_once() -> None:
+def test_strategies_with_the_same_requests_share_completions() -> None:
     strategies = of(
         {"a": {"method": "self", "keep": 2}, "b": {"method": "self", "replay": 0.5}, "dpo": {}, "reflect": {}}
     )
     assert {name: strategies.retries(name) for name in strategies} == {
-        # it is asked for longer, which is not to be charged to the others
+        # it asks for longer, and that must not count as a cost of the others
         "a": "a",
         "b": "b",
         "dpo": "b",
@@ -35,7 +35,7 @@ def test_completions_that_are_made_alike_are_made_once() -> None:
     }
 
 
-def test_what_the_ablation_keeps_changes_nothing_in_the_whole_pipeline() -> None:
+def test_keep_in_the_ablation_does_not_change_the_whole_pipeline() -> None:
     strategies = of(["self"], {"more": {"method": "self", "keep": 3}})
     assert [(strategies.retries(name), strategies[name].keep) for name in ("self", "more")] == [
         ("self", 1),
@@ -43,7 +43,7 @@ def test_what_the_ablation_keeps_changes_nothing_in_the_whole_pipeline() -> None
     ]
 
 
-def test_a_chain_of_strategies_is_charged_once_for_what_its_links_ask_alike() -> None:
+def test_a_chain_of_strategies_counts_shared_requests_once() -> None:
     strategies = of({"self": {"rounds": 2}, "dpo": {"start_from": "self", "keep": 3}, "distill": {}})
     assert strategies.distinct_retries(["dpo", "self"]) == ["dpo"]
     assert strategies.distinct_retries(["self", "dpo"]) == ["dpo"]
@@ -57,7 +57,7 @@ def test_another_teacher_or_other_questions_are_other_completions() -> None:
     assert [strategies.retries(name) for name in strategies] == ["d0", "d1", "d2", "d3"]
 
 
-def test_a_round_asks_and_trains_what_the_one_before_has_made() -> None:
+def test_a_round_asks_and_trains_the_model_of_the_round_before() -> None:
     strategies = of({"self": {"rounds": 3}, "dpo": {"start_from": "self"}})
     assert list(strategies) == ["self", "self-round2", "self-round3", "dpo"]
     third = strategies["self-round3"]
@@ -70,7 +70,7 @@ def test_a_round_asks_and_trains_what_the_one_before_has_made() -> None:
     )
 
 
-def test_a_fold_leaves_out_its_questions_in_all_that_it_builds_on() -> None:
+def test_a_strategy_without_a_fold_builds_only_on_strategies_without_it() -> None:
     strategies = of({"self": {"rounds": 2}, "dpo": {"start_from": "self"}}, dataset={"folds": 2})
     assert len(strategies) == 3 * 3
     second = strategies["self-round2.fold1"]
@@ -81,7 +81,7 @@ def test_a_fold_leaves_out_its_questions_in_all_that_it_builds_on() -> None:
     assert strategies.retries("self-round2.fold1") == "self-round2.fold1"
 
 
-def test_an_ablation_adds_strategies_and_rounds_that_the_whole_pipeline_is_not_run_for() -> None:
+def test_the_ablation_adds_strategies_and_rounds_to_those_of_the_whole_pipeline() -> None:
     strategies = of(["self"], {"distill": {}, "self": {"rounds": 2}})
     assert strategies.full == {"self": 1}
     assert strategies.ablation == {"self": 2, "distill": 1}

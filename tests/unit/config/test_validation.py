@@ -24,7 +24,7 @@ MINIMAL: dict[str, Any] = {"dataset": {"train": "a", "test": "b"}, "models": {"m
 
 
 def read(*paths: Path) -> dict[str, Any]:
-    """Files as Snakemake lays them over each other."""
+    """Files as Snakemake merges them."""
     config: dict[str, Any] = {}
     for path in paths:
         update_config(config, yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -64,7 +64,7 @@ def test_the_laptop_default_and_the_original_recipe_are_there() -> None:
     assert {path.name for path in COMPLETE} >= {"config.yaml", "llama3.1-70b.yaml"}
 
 
-def test_the_original_recipe_carries_its_settings() -> None:
+def test_the_original_recipe_contains_its_settings() -> None:
     config = validate(read(REPOSITORY / "config" / "llama3.1-70b.yaml")).to_record()
     train, (model,) = config["train"], config["models"].values()
     expected = {
@@ -128,7 +128,7 @@ def test_only_data_and_models_are_required_and_defaults_fill_the_rest() -> None:
     assert complete.quantize.bits == [3, 4]
 
 
-def test_defaults_are_valid_and_of_their_own() -> None:
+def test_defaults_are_valid_and_not_shared() -> None:
     first, second = validate(MINIMAL).to_record(), validate(MINIMAL).to_record()
     first["generate"]["attempts"] = 99
     first["models"]["m"]["serve"]["x"] = 1
@@ -168,7 +168,7 @@ def test_number_keys_of_yaml_become_names() -> None:
     assert complete["models"]["m"]["serve_quantized"] == {"3": {"dtype": "bfloat16"}}
 
 
-def test_an_exponent_without_a_point_is_a_number_nevertheless() -> None:
+def test_an_exponent_without_a_point_is_a_number() -> None:
     read_from_file = yaml.safe_load("{learning_rate: 1e-4, num_train_epochs: 3e0, lora_target: all, lora_dropout: '1'}")
     assert read_from_file["learning_rate"] == "1e-4", "YAML 1.1"
     complete = validate(
@@ -184,10 +184,10 @@ def test_an_exponent_without_a_point_is_a_number_nevertheless() -> None:
     assert complete["models"]["m"]["revision"] == "12e4567", "a commit, not a number"
 
 
-def test_what_comes_by_the_command_line_is_typed_and_laid_over_number_keys() -> None:
+def test_values_of_the_command_line_are_typed_and_replace_those_of_number_keys() -> None:
     config = changed(memory_budget_gib={3: 32, 4: 40}, generate__seed=7, quantize__bits=[3, 4])
     config["models"]["m"]["port"] = 8000
-    # as Snakemake reads --config: everything within is a string
+    # as Snakemake reads --config: every inner value is a string
     overrides = {
         "memory_budget_gib": {"3": "0.5"},
         "generate": {"attempts": "8", "temperature": "1e-1"},
@@ -336,7 +336,7 @@ def test_all_faults_come_at_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "keys"),
     [
-        # what follows from a faulty key is no fault of its own
+        # a fault that follows from another one is not reported
         ({"models__m": {"engine": "endpiont"}}, {"models.m.engine"}),
         ({"models__m__source": 3}, {"models.m.source"}),
         ({"hardware": "gpu", "distributed": {"strategy": "zero2"}}, {"hardware"}),
@@ -344,7 +344,7 @@ def test_all_faults_come_at_once() -> None:
         ({"models": {"a/b": {"source": "x"}}, "strategies": {"distill": {"teacher": "a/b"}}}, {"models"}),
         ({"score": {"majority": [9, 0]}}, {"score.majority.1"}),
         ({"strategies": 3, "ablation": {"dpo": {"start_from": "self"}}}, {"strategies"}),
-        # what does not is one
+        # an independent one is
         ({"generate__seed": "x", "score": {"majority": [9]}}, {"generate.seed", "score.samples"}),
         ({"dataset": 3, "models__m__base_url": "http://x/v1"}, {"dataset", "models.m.base_url"}),
         ({"models": 3, "train": {"stage": "dpo"}}, {"models", "train.stage"}),
@@ -376,7 +376,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(list(Configuration.model_fields)), JSON, max_size=5))
-def test_nothing_but_faults_comes_of_nonsense(config: dict[str, Any]) -> None:
+def test_nonsense_gives_faults_and_no_traceback(config: dict[str, Any]) -> None:
     try:
         complete = validate(config)
     except Faults:

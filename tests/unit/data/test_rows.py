@@ -1,4 +1,4 @@
-"""Rows and summaries: what is read is written again byte for byte, and how a completion ended."""
+"""Rows and summaries are written byte for byte as they were read, and rows say how a completion ended."""
 
 import json
 from dataclasses import fields
@@ -167,7 +167,7 @@ def test_a_summary_of_folds_does_not_say_how_busy_a_server_was() -> None:
     assert list(parse_summary(folds).to_record()) == list(folds)
 
 
-def test_only_votes_say_what_one_sample_gets() -> None:
+def test_only_votes_have_the_accuracy_of_one_sample() -> None:
     assert parse_summary(VOTES).sampled_accuracy == 0.5
     assert parse_summary({**VOTES, "labelled_samples": 0, "right_samples": 0}).sampled_accuracy is None
     assert parse_summary(ANSWERS).sampled_accuracy is None

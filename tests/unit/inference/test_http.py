@@ -48,7 +48,7 @@ def answer_three(steps: StepRunner, base_url: str, **flags: object) -> Done:
         ("http://me.localhost:8000/v1", {"ALL_PROXY": "http://proxy:3128"}, None),
         ("http://[::1]:8000/v1", {"HTTP_PROXY": "http://proxy:3128"}, None),
         ("http://0.0.0.0:8000/v1", {"HTTP_PROXY": "http://proxy:3128"}, None),
-        # what NO_PROXY names
+        # hosts that NO_PROXY names
         ("http://a.far.example/v1", {"HTTP_PROXY": "http://p", "NO_PROXY": "far.example"}, None),
         ("http://a.far.example/v1", {"HTTP_PROXY": "http://p", "NO_PROXY": "near, .far.example"}, None),
         ("http://notfar.example/v1", {"HTTP_PROXY": "http://p", "NO_PROXY": "far.example"}, "http://p"),
@@ -105,7 +105,7 @@ def test_an_endpoint_elsewhere_is_asked_through_the_proxy(
 def test_an_endpoint_on_this_machine_is_not_asked_through_the_proxy(
     steps: StepRunner, scripted: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # a proxy that lets nobody in: it looked as if the endpoint refused the key
+    # a proxy that refuses everybody: once this looked as if the endpoint refused the key
     proxy, server = scripted(key="of nobody"), scripted()
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")

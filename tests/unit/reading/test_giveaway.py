@@ -218,7 +218,7 @@ HONEST = [
 
 
 @pytest.mark.parametrize("text", GIVEAWAY_TEXTS)
-def test_speaking_of_a_told_answer_or_of_an_earlier_attempt_gives_away(text: str) -> None:
+def test_a_text_that_mentions_a_given_answer_or_an_earlier_attempt_gives_it_away(text: str) -> None:
     assert gives_away(text)
     assert gives_away(f"Ann is older than Bob. 甲比乙大。\n{text}\nThe answer is B")
 

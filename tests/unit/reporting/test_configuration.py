@@ -37,7 +37,7 @@ def test_a_completed_configuration_stays_the_same(name: str, tmp_path: Path) -> 
 
 
 def test_numbers_of_json_stay_numbers(tmp_path: Path) -> None:
-    """YAML takes 1e-05 for a text."""
+    """YAML reads 1e-05 as a text."""
     path = tmp_path / "config.json"
     path.write_text('{"dataset": {"train": "a", "test": "b"}, "models": {"m": {"source": "x", "serve": {"a": 1e-05}}}}')
     assert read_configuration_file(path).models["m"].serve == {"a": 0.00001}

@@ -47,7 +47,7 @@ def test_folds_have_a_training_each() -> None:
 
 
 def test_shared_completions_cost_their_tokens_once(tmp_path: Path) -> None:
-    """What a strategy keeps more of includes the requests of those that keep less."""
+    """The requests of a strategy that keeps more include those of strategies that keep less."""
     strategies = strategies_of(self={}, more={"method": "self", "keep": 3, "start_from": "self"})
     for name, tokens in (("self", 100), ("more", 250)):
         write(tmp_path / f"retries/{name}.summary.json", {"method": "self", "solved": 9, "completion_tokens": tokens})

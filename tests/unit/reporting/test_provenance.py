@@ -1,4 +1,4 @@
-"""What made a run: locks, revision, configuration."""
+"""The origin of a run's results: locks, revision, configuration."""
 
 from pathlib import Path
 

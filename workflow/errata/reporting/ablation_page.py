@@ -38,7 +38,7 @@ class Result(NamedTuple):
         row: its row of the leaderboard; None for a strategy that was not trained.
         strategy: None for the base.
         to_base: None for the base itself, and where either model was trained on the questions.
-        to_reference: comparison with the reference strategy, see `choose_reference`; None in the same cases.
+        to_reference: comparison with the reference strategy, see `errata.reporting.ablation`; None in the same cases.
         untrained: why it was not trained, `NO_ROWS` or `NO_START`.
     """
 

@@ -19,7 +19,7 @@ def read_configuration_file(path: Path) -> Configuration:
 
     try:
         text = path.read_text(encoding="utf-8")
-        # YAML reads JSON too, but takes its 1e-05 for a text
+        # the YAML reader takes JSON too, but reads its 1e-05 as a text
         config = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"--config {path}: cannot read ({error}). Give a YAML or JSON file.") from error
