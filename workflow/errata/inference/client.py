@@ -61,7 +61,8 @@ class Client:
             UserError: the server refuses the key, or another model answers.
             ServerTrouble: the server can no longer be reached, or only failures come back.
         """
-        body = self._body(request)
+        question = {"model": self._server.model, "messages": request.messages, **vars(request.sampling)}
+        body = json.dumps(question).encode()
         start, completions, timeouts = time.monotonic(), self._completions, 0
         for number in range(1, _TRIES + 1):
             pause = random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, _PAUSE * 2**number)
@@ -115,10 +116,6 @@ class Client:
             return (await self._connection.get("models", _ALIVE_SECONDS)).status == 200
         except (TimeoutError, NoReply):
             return False
-
-    def _body(self, request: Request) -> bytes:
-        body = {"model": self._server.model, "messages": request.messages, **vars(request.sampling)}
-        return json.dumps(body).encode()
 
     def _read(self, reply: Reply, start: float) -> Completion:
         """The completion in a reply; a failed one if the reply is something else: any JSON, or a web page."""

@@ -7,7 +7,6 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -155,44 +154,33 @@ class Session:
         """
         if find_spec("aiohttp") is None:
             raise _wrong_environment(self.step, self.server.engine)
-        with gpus.reserve(gpus.count_server_gpus(self.server.engine, self.server.options)) as environment:
-            return self._ask(journal, scheduler, what, total, time_left, environment)
-
-    def _ask(
-        self,
-        journal: Journal,
-        scheduler: Scheduler[PendingT],
-        what: str,
-        total: int,
-        time_left: float | None,
-        environment: Mapping[str, str],
-    ) -> Utilization:
         utilization, tokens = Utilization(), scheduler.tokens
 
         def remark() -> str:
             rate = (scheduler.tokens - tokens) / progress.elapsed
             return f"{scheduler.remark()}, {utilization.in_flight} in flight, {rate:.0f} tokens/s"
 
-        self.server_log.unlink(missing_ok=True)
-        for restarts_left in range(self.restarts, -1, -1):
-            trouble = None
-            with orderly_end(), run_server(self.server, self.server_log, environment) as server:
-                progress = Progress(f"{what} {self.server.model}", total, scheduler.finished, remark=remark)
-                tokens = scheduler.tokens
-                journal.begin()
-                remaining = None if time_left is None else time_left - utilization.seconds
-                try:
-                    asyncio.run(self._dispatch(server, journal, scheduler, progress, utilization, remaining))
-                except ServerTrouble as error:
-                    if server.process is None or not restarts_left:
-                        raise
-                    trouble = error
-            if trouble is None:
-                progress.close()
-                break
-            scheduler.ask_failures_again()
-            more = f"It is started again; after that, at most {restarts_left - 1} more times."
-            print(f"\n{trouble}\n{more}", file=sys.stderr)
+        with gpus.reserve(gpus.count_server_gpus(self.server.engine, self.server.options)) as environment:
+            self.server_log.unlink(missing_ok=True)
+            for restarts_left in range(self.restarts, -1, -1):
+                trouble = None
+                with orderly_end(), run_server(self.server, self.server_log, environment) as server:
+                    progress = Progress(f"{what} {self.server.model}", total, scheduler.finished, remark=remark)
+                    tokens = scheduler.tokens
+                    journal.begin()
+                    remaining = None if time_left is None else time_left - utilization.seconds
+                    try:
+                        asyncio.run(self._dispatch(server, journal, scheduler, progress, utilization, remaining))
+                    except ServerTrouble as error:
+                        if server.process is None or not restarts_left:
+                            raise
+                        trouble = error
+                if trouble is None:
+                    progress.close()
+                    break
+                scheduler.ask_failures_again()
+                more = f"It is started again; after that, at most {restarts_left - 1} more times."
+                print(f"\n{trouble}\n{more}", file=sys.stderr)
         return utilization
 
     async def _dispatch(
