@@ -23,7 +23,7 @@ def test_a_stopped_step_stops_its_server(steps: Steps, how: signal.Signals) -> N
         start = time.monotonic()
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 128 + how, output
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 60
     assert "Traceback" not in output
     steps.nothing_is_left()
     assert not steps.output.exists()

@@ -88,25 +88,28 @@ def test_a_time_budget_ends_the_asking_and_cancels_requests_in_flight(steps: Ste
     )
     start = time.monotonic()
     # the slow request must not be sent again for being slow
-    done = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.02)
-    assert 1.2 <= time.monotonic() - start < 4
+    done = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.05)
+    # 3 s; the slow request alone takes 30 s
+    assert 3 <= time.monotonic() - start < 25
     assert done.status == 0
     order = rounds(server)
     assert order[:10] == [1] * 10
     assert done.rows[9]["outcome"] == "skipped"
     assert {row["outcome"] for row in done.rows[:9]} == {"exhausted"}
-    assert 20 <= done.summary["attempts"] <= 60
+    # at most 5 in every 0.1 s
+    assert 9 <= done.summary["attempts"] <= 150
     assert done.summary["requests"] - done.summary["attempts"] <= 5
-    assert 0.8 <= done.summary["wall_seconds"] <= 1.5
+    assert 1 <= done.summary["wall_seconds"] <= 4
     assert "[p9]" in {closed["prompt"] for closed in server.closed()}
     assert len(read_jsonl(steps.journal)) == done.summary["attempts"]
     # the budget is for all runs together
-    start, before = time.monotonic(), len(server.seen())
-    again = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.02)
-    assert time.monotonic() - start < 1
-    assert again.summary["attempts"] - done.summary["attempts"] <= 5
-    assert len(server.seen()) - before <= 10
-    more = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.05)
+    before = len(server.seen())
+    again = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.05)
+    # what the first run left of its 3 s: at most 5 attempts in every 0.1 s
+    left = 5 * (1 + 10 * (3 - done.summary["wall_seconds"]))
+    assert again.summary["attempts"] - done.summary["attempts"] <= left
+    assert len(server.seen()) - before <= left + 5
+    more = steps.retry(server.base_url, concurrency=5, attempts=50, hedging=0, time_budget=0.1)
     assert more.summary["attempts"] > again.summary["attempts"]
 
 
