@@ -50,7 +50,8 @@ def test_a_token_budget_is_kept_and_a_raised_one_continues(steps: StepRunner, sc
     assert 400 - (4 + 1) * 30 <= small.summary["completion_tokens"] <= 400 + 4 * 30
     assert all(len(row["attempts"]) >= 1 for row in small.rows)
     order = rounds(server)
-    assert order.index(2) >= 12, "every question has its first attempt before any has its second"
+    # four requests are in flight, which may arrive in another order than they were sent
+    assert order.index(2) >= 12 - 3, "every question has its first attempt before any has its second"
     before = len(server.seen())
     again = steps.retry(server.base_url, token_budget=400, **flags)
     assert again.rows == small.rows
