@@ -1,9 +1,9 @@
 """Runs the checks and tests of `make check` and `make test` in lanes, several side by side.
 
 `python tests/lanes.py check|test [LANE ...]`; with names, only these lanes run.
-A lane is a list of commands with a log of its own in .lanes/. It starts when the lanes it needs have passed and a place
-is free. The whole log is shown of a lane that failed, and the slowest tests of one that passed. A table of all lanes
-and a closing line such as pytest's come last.
+A lane is a list of commands with a log of its own in .lanes/. It starts when the lanes that it needs have passed and a
+place is free; of several that could, the first in the list. The whole log is shown of a lane that failed, and the
+slowest tests of one that passed. A table of all lanes and a closing line such as pytest's come last.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,7 +179,10 @@ class Runner:
     def __init__(self, lanes: Sequence[Lane], shared: Path) -> None:
         self._lanes, self._shared = lanes, shared
         self._ends: dict[str, asyncio.Future[Result]] = {}
-        self._places = asyncio.Semaphore(PLACES)
+        # lanes that could start, by their place in the list, and how many run
+        self._queue: set[int] = set()
+        self._running = 0
+        self._changed = asyncio.Condition()
         self._started = time.monotonic()
 
     async def run(self) -> list[Result]:
@@ -196,11 +199,27 @@ class Runner:
         needed = [await self._ends[name] for name in lane.needs if name in self._ends]
         result = Result(lane)
         if all(each.passed for each in needed):
-            async with nullcontext() if lane.waits else self._places:
+            async with nullcontext() if lane.waits else self._place(self._lanes.index(lane)):
                 self._say(lane, "started")
                 result = await self._ended(lane)
         self._show(result)
         self._ends[lane.name].set_result(result)
+
+    @asynccontextmanager
+    async def _place(self, number: int) -> AsyncIterator[None]:
+        """Wait until a place is free and no lane that is further up in the list waits for one."""
+        async with self._changed:
+            self._queue.add(number)
+            await self._changed.wait_for(lambda: self._running < PLACES and number == min(self._queue))
+            self._queue.remove(number)
+            self._running += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            async with self._changed:
+                self._changed.notify_all()
 
     async def _ended(self, lane: Lane) -> Result:
         commands = [
