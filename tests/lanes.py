@@ -105,14 +105,14 @@ def pytest(*words: str) -> list[str]:
 
 def environment(name: str, *, after: str = "") -> Lane:
     """Build a locked environment where the workflow has it. Nothing is done if it is there."""
-    flags = ["--lock", f"envs/{name}.txt", "--prefix", f".envs/{name}", "--flag", f".envs/{name}.ok"]
+    built = f".envs/{name.removeprefix('environment ')}"
+    flags = ["--lock", f"{built.replace('.envs', 'envs')}.txt", "--prefix", built, "--flag", f"{built}.ok"]
     command = tool("python", "-m", "errata", "environment", *flags)
-    return Lane(f"environment {name}", [command], [f"environment {after}"] if after else [], waits=True)
+    return Lane(name, [command], [after] if after else [], waits=True)
 
 
-def slow(name: str, *files: str, environments: Sequence[str], waits: bool = False) -> Lane:
-    """Slow tests, and the environments that they use."""
-    return Lane(name, [pytest("-m", "slow", *files)], [f"environment {each}" for each in environments], waits)
+def slow(name: str, *files: str, needs: Sequence[str], waits: bool = False) -> Lane:
+    return Lane(name, [pytest("-m", "slow", *files)], needs, waits)
 
 
 LINT = Lane(
@@ -129,7 +129,9 @@ LINT = Lane(
     ],
 )
 FAST = Lane("fast", [pytest("-n", "2", "--dist", "loadfile", "-m", "not slow")])
-SERVE, TRAIN, QUANTIZE, WORKFLOW, VLLM = "serve-cpu", "train-cpu", "quantize-cpu", "workflow", "serve-vllm-cpu"
+SERVE, TRAIN, QUANTIZE, WORKFLOW, VLLM = (
+    f"environment {name}" for name in ("serve-cpu", "train-cpu", "quantize-cpu", "workflow", "serve-vllm-cpu")
+)
 LANES = {
     "check": [FAST, LINT],
     # in the order in which they start where they can
@@ -141,29 +143,25 @@ LANES = {
         environment(TRAIN, after=QUANTIZE),
         environment(WORKFLOW, after=TRAIN),
         environment(VLLM, after=WORKFLOW),
-        slow("slurm", "tests/slurm", environments=[SERVE, TRAIN, QUANTIZE], waits=True),
-        slow(
-            "pipeline",
-            "tests/slow/test_pipeline.py",
-            "tests/slow/test_strategies_for_real.py",
-            environments=[SERVE, TRAIN, QUANTIZE],
-        ),
-        slow("training", "tests/slow/test_training.py", "tests/slow/test_stack.py", environments=[TRAIN]),
-        slow("installed", "tests/slow/test_installed.py", environments=[SERVE, TRAIN, QUANTIZE]),
+        slow("slurm", "tests/slurm", needs=[SERVE, TRAIN, QUANTIZE], waits=True),
+        slow("pipeline", "tests/slow/test_pipeline.py", needs=[SERVE, TRAIN, QUANTIZE]),
+        slow("strategies", "tests/slow/test_strategies_for_real.py", needs=["pipeline"]),
+        slow("training", "tests/slow/test_training.py", "tests/slow/test_stack.py", needs=[TRAIN]),
+        slow("installed", "tests/slow/test_installed.py", needs=["pipeline"]),
         slow(
             "serving",
             "tests/slow/test_kills.py",
             "tests/slow/test_generation.py",
             "tests/slow/test_shards_for_real.py",
             "tests/slow/test_hub.py",
-            environments=[SERVE],
+            needs=[SERVE],
         ),
         slow(
             "quantizing",
             "tests/slow/test_quantize_for_real.py",
             "tests/slow/test_bundle_for_real.py",
             "tests/slow/test_vllm.py",
-            environments=[VLLM],
+            needs=[VLLM],
         ),
     ],
 }

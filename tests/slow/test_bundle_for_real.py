@@ -67,7 +67,7 @@ def checkout(folder: Path, environment: Callable[[str], Path]) -> Path:
         shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "config" / "prompts", path / "config" / "prompts")
     (path / "slurm").symlink_to("profiles/slurm")
-    small = Path(__file__).with_name("pipeline.yaml").read_text().replace("{train: 16, test: 8}", "{train: 6, test: 4}")
+    small = Path(__file__).with_name("pipeline.yaml").read_text().replace("{train: 10, test: 6}", "{train: 6, test: 4}")
     (path / "config" / "config.yaml").write_text(small)
     (REPOSITORY / "models").mkdir(exist_ok=True)
     (path / "models").symlink_to(REPOSITORY / "models")

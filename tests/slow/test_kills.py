@@ -50,8 +50,10 @@ def journaled(steps: Steps) -> dict[tuple[str, int, int], str]:
 def test_answers_killed_at_five_random_moments_lose_nothing_and_ask_nothing_twice(steps: Steps) -> None:
     kills, questions = 5, 60
     write_jsonl(steps.data, indexed(*map(ordering, range(questions))))
-    asked = killed(steps, kills, random.Random(7))
-    status, output = steps.finish()
+    # how long a completion is does not matter here
+    short = {"max_tokens": 6}
+    asked = killed(steps, kills, random.Random(7), **short)
+    status, output = steps.finish(**short)
     assert status == 0, output
     steps.nothing_is_left()
     asked += steps.asked()
@@ -62,7 +64,7 @@ def test_answers_killed_at_five_random_moments_lose_nothing_and_ask_nothing_twic
     assert questions <= asked <= questions + kills * CONCURRENCY, "what was under way is asked again, nothing else"
     assert {(row["id"], 0, 0): row["completion"] for row in rows} == journaled(steps)
     # and now there is nothing left to ask: no server is started
-    assert steps.finish() == (0, "")
+    assert steps.finish(**short) == (0, "")
     assert not steps.log.exists()
     assert read_jsonl(steps.output) == rows
 
@@ -103,11 +105,12 @@ def test_answers_killed_at_fifteen_more_moments_lose_nothing_and_ask_nothing_twi
 @pytest.mark.parametrize("hedging", [0, 0.3])
 def test_retries_killed_at_random_moments_lose_nothing_and_ask_nothing_twice(steps: Steps, hedging: float) -> None:
     kills = 5
-    write_jsonl(steps.data, indexed(*map(ordering, range(30))))
-    assert steps.finish()[0] == 0
+    write_jsonl(steps.data, indexed(*map(ordering, range(20))))
+    short = {"max_tokens": 12}
+    assert steps.finish(**short)[0] == 0
     answers = steps.output.rename(steps.folder / "answers.jsonl")
     first = journaled(steps)
-    flags = {"step": "retry", "answers": answers, "attempts": 5, "temperature": 0.9, "hedging": hedging}
+    flags = {"step": "retry", "answers": answers, "attempts": 5, "temperature": 0.9, "hedging": hedging, **short}
     asked = killed(steps, kills, random.Random(8), **flags)
     status, output = steps.finish(**flags)
     assert status == 0, output
@@ -173,8 +176,8 @@ def test_a_loser_that_is_cancelled_stops_on_the_server_too(steps: Steps, gguf: P
 
 
 def test_the_questions_of_one_problem_hit_the_prefix_cache(steps: Steps) -> None:
-    write_jsonl(steps.data, indexed(*(ordering(number, questions=3) for number in range(12))))
-    status, output = steps.finish(concurrency=2)
+    write_jsonl(steps.data, indexed(*(ordering(number, questions=3) for number in range(8))))
+    status, output = steps.finish(concurrency=2, max_tokens=6)
     assert status == 0, output
     summary = steps.summary()
     # two of three questions find the problem there

@@ -123,7 +123,7 @@ def test_a_merged_checkpoint_has_the_tokenizer_of_its_base_and_other_weights(pip
 
 
 def test_submissions_are_the_input_records_with_answers(pipeline: Path) -> None:
-    given = read_jsonl(pipeline / "data/puzzles/test.jsonl")[:8]
+    given = read_jsonl(pipeline / "data/puzzles/test.jsonl")[:6]
     for variant in VARIANTS:
         submitted = read_jsonl(pipeline / MODEL / f"submission/{variant}/test.jsonl")
         assert [record["id"] for record in submitted] == [record["id"] for record in given]

@@ -289,7 +289,7 @@ JobAcctGatherParams=OverMemoryKill
 {chr(10).join(accounting)}
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=2,requeue_delay=1
-MinJobAge=900
+MinJobAge=7200
 ReturnToService=2
 SlurmctldTimeout=60
 SlurmdTimeout=120
