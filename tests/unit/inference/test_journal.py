@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -343,29 +343,6 @@ def test_a_folder_without_the_right_to_write_is_reported(tmp_path: Path) -> None
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match=r"journal\.jsonl: cannot write \(Permission denied\)"):
         Journal(tmp_path / "journal.jsonl", "m")
-
-
-@given(st.lists(TEXTS, max_size=4))
-def test_a_digest_depends_on_every_part_and_on_nothing_else(parts: list[str]) -> None:
-    seen = {request(prompt=part).digest("m") for part in parts}
-    assert len(seen) == len(set(parts))
-    assert seen == {request(prompt=part).digest("m") for part in parts}
-    histories = {tuple(parts[:end]) for end in range(len(parts) + 1)}
-    assert len({request(history=history).digest("m") for history in histories}) == len(histories)
-
-
-def test_completions_from_before_requests_had_a_history_are_still_found() -> None:
-    request = Request(Key("张", 1), 2, '题 "?"\n', Sampling(64, 0.8, 0.9, 7))
-    assert request.digest("m").hex() == "e5631494a70764303ebd59f3337643b5"
-
-
-def test_the_messages_are_the_history_and_then_the_prompt() -> None:
-    assert request(prompt="?").messages == [{"role": "user", "content": "?"}]
-    assert request(prompt="Why?", history=("1 + 1?", "3")).messages == [
-        {"role": "user", "content": "1 + 1?"},
-        {"role": "assistant", "content": "3"},
-        {"role": "user", "content": "Why?"},
-    ]
 
 
 # Opens a journal, reads all of it, and prints how much memory that took.
