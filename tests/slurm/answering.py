@@ -9,8 +9,8 @@ from project import MODEL, Project
 from helpers import read_jsonl
 
 ANSWERS = f"{MODEL}/answers/train.jsonl"
-# Of the 10 problems that tests/slow/pipeline.yaml takes.
-QUESTIONS = 20
+# Of the 10 problems that tests/slow/pipeline.yaml takes, with corrections.
+QUESTIONS = 18
 
 
 def unask(project: Project) -> None:
