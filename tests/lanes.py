@@ -195,13 +195,18 @@ class Runner:
     async def _lane(self, lane: Lane) -> None:
         # a lane that was not chosen counts as passed
         needed = [await self._ends[name] for name in lane.needs if name in self._ends]
-        result = Result(lane)
-        if all(each.passed for each in needed):
-            async with nullcontext() if lane.waits else self._place(self._lanes.index(lane)):
-                self._say(lane, "started")
-                result = await self._ended(lane)
+        if not all(each.passed for each in needed):
+            self._end(Result(lane))
+            return
+        async with nullcontext() if lane.waits else self._place(self._lanes.index(lane)):
+            self._say(lane, "started")
+            self._end(await self._ended(lane))
+            # lanes that needed this one queue before its place is free
+            await asyncio.sleep(0)
+
+    def _end(self, result: Result) -> None:
         self._show(result)
-        self._ends[lane.name].set_result(result)
+        self._ends[result.lane.name].set_result(result)
 
     @asynccontextmanager
     async def _place(self, number: int) -> AsyncIterator[None]:

@@ -65,7 +65,12 @@ def test_a_lane_starts_when_what_it_needs_has_passed(tmp_path: Path, capsys: pyt
 def test_places_are_given_in_the_order_of_the_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(lanes, "PLACES", 1)
     order = tmp_path / "order"
-    named = [Lane(name, [["sh", "-c", f"echo {name} >> {order}; sleep 0.1"]]) for name in ("a", "b", "c", "d")]
+    # the second is not ready at first
+    needs = {"b": ["a"]}
+    named = [
+        Lane(name, [["sh", "-c", f"echo {name} >> {order}; sleep 0.1"]], needs.get(name, ()))
+        for name in ("a", "b", "c", "d")
+    ]
     waits = Lane("waits", [["sh", "-c", f"until grep -q d {order}; do sleep 0.05; done"]], waits=True)
     assert all(result.passed for result in run(waits, *named).values())
     assert order.read_text().split() == ["a", "b", "c", "d"]
