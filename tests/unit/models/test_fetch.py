@@ -17,6 +17,7 @@ from errata.core.errors import UserError
 from errata.core.files import remove
 from errata.environments.environment import sha256
 from errata.models import checkpoints, fetch, store
+from errata.plan.layout import Results
 from errata.reporting.provenance import describe_base_models
 
 
@@ -134,7 +135,7 @@ def test_gguf_of_a_package_is_kept_and_linked(package: Callable[..., None]) -> N
     assert GGUF.read_text() == "abc"
     assert names(GGUF.parent) == ["model.gguf"]
     assert [name for name in names(MODELS) if not name.endswith(".lock")] == ["my-model-1.0.gguf"]
-    assert [fact.value for fact in describe_base_models(Path("results"), ["m"])] == ["my-model-1.0.gguf"]
+    assert [fact.value for fact in describe_base_models(RESULTS, ["m"])] == ["my-model-1.0.gguf"]
 
     package()  # as without a network
     GGUF.unlink()
@@ -201,6 +202,7 @@ def test_a_folder_of_another_machine_is_taken_from_the_bundle(capsys: pytest.Cap
 
 # --- the hub; tests/slow/test_hub.py asks its real library
 
+RESULTS = Results(Path("results"))
 FIRST, SECOND = "1" * 40, "2" * 40
 
 
@@ -260,7 +262,7 @@ def test_the_commit_of_main_is_kept_and_recorded(hub: Hub, capsys: pytest.Captur
     assert names(folder) == ["config.json", store.MARK, "model.safetensors", "tokenizer.json"]
     assert (CHECKPOINT / "config.json").readlink() == Path(f"../../../../models/org--name@{FIRST}/config.json")
     assert f"commit {FIRST}, now in {folder}" in capsys.readouterr().out
-    assert [fact.value for fact in describe_base_models(Path("results"), ["m"])] == [f"org/name, commit {FIRST}"]
+    assert [fact.value for fact in describe_base_models(RESULTS, ["m"])] == [f"org/name, commit {FIRST}"]
 
     remove(Path("results"))
     step("org/name", CHECKPOINT)

@@ -9,7 +9,13 @@ import pytest
 from errata.config.strategies import Strategies
 from errata.config.validation import validate
 from errata.core.errors import UserError
+from errata.plan.layout import ModelResults, Results
 from errata.reporting.costs import TrainingCost, average_costs, count_rows, list_trainings, measure_cost
+
+
+def model_results(folder: Path) -> ModelResults:
+    """A folder as that of a model."""
+    return ModelResults(Results(folder.parent), folder.name)
 
 
 def strategies_of(folds: int | None = None, **options: dict[str, Any]) -> Strategies:
@@ -52,16 +58,16 @@ def test_shared_completions_cost_their_tokens_once(tmp_path: Path) -> None:
     for name, tokens in (("self", 100), ("more", 250)):
         write(tmp_path / f"retries/{name}.summary.json", {"method": "self", "solved": 9, "completion_tokens": tokens})
         write(tmp_path / f"adapter/{name}/all_results.json", {"train_runtime": 10.0})
-    cost = measure_cost(tmp_path, strategies, "more", "test")
+    cost = measure_cost(model_results(tmp_path), strategies, "more", "test")
     assert (cost.solved, cost.completion_tokens, cost.prompt_tokens, cost.train_seconds) == (9, 250, None, 20)
 
 
 def test_without_files_nothing_is_known(tmp_path: Path) -> None:
-    assert measure_cost(tmp_path, strategies_of(self={}), "self", "test") == TrainingCost()
-    assert count_rows(tmp_path, "self") is None
+    assert measure_cost(model_results(tmp_path), strategies_of(self={}), "self", "test") == TrainingCost()
+    assert count_rows(model_results(tmp_path), "self") is None
 
 
 def test_a_summary_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "retries" / "self.summary.json", [])
     with pytest.raises(UserError, match=r"self\.summary\.json: not a summary"):
-        measure_cost(tmp_path, strategies_of(self={}), "self", "test")
+        measure_cost(model_results(tmp_path), strategies_of(self={}), "self", "test")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from errata.config.strategies import Strategies
 from errata.config.validation import validate
+from errata.plan.layout import Results
 from errata.reporting.model_section import collect_section, find_source
 from made_up_run import write_lines
 
@@ -34,7 +35,7 @@ def test_retries_of_a_further_round_are_shown_with_the_answers_of_the_round_befo
         }
         write_lines(tmp_path / "m" / "retries" / f"{name}.jsonl", [retried])
     sources = {name: find_source(strategies, name) for name in ("self", "self-round2")}
-    section = collect_section(1, "m", [], sources, {}, tmp_path)
+    section = collect_section(1, "m", [], sources, {}, Results(tmp_path))
     shown = [(each.respondent, each.solved[0].passages[0]) for each in section.retries]
     assert shown == [
         ("base", ("first answer: A", "It is A, said answers.")),

@@ -7,6 +7,7 @@ import yaml
 
 from errata.config.validation import validate
 from errata.core.wording import duration
+from errata.plan.layout import Results
 from errata.reporting import provenance
 
 
@@ -53,7 +54,7 @@ def test_summaries_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
         path = folder / f"{place}.summary.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert provenance.describe_templates(provenance.find_summaries(tmp_path, ["m"])) == [
+    assert provenance.describe_templates(provenance.find_summaries(Results(tmp_path), ["m"])) == [
         ("prompt template, answers", "aa, bb"),
         ("prompt template, retries reflect", "dd"),
         ("prompt template, retries reflect, verifying", "ee"),

@@ -1,11 +1,13 @@
-"""The paths of all files that rules make or read. No other module knows the folders of results/ and .envs/.
+"""The paths of all files that rules make or read: the folders of results/ and .envs/ are named here.
 
 Patterns contain Snakemake's wildcards in braces; `str.format` fills them. All paths are relative to the working
 directory.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from errata.config.variants import BASE, Variant
 from errata.core.places import REPOSITORY
@@ -64,6 +66,31 @@ BENCHMARKS = "results/benchmarks"
 LOCK = "envs/{environment}.txt"
 # The folder for all other files that the workflow writes into the working directory.
 PRIVATE = Path(".snakemake", "errata")
+
+
+class Results(NamedTuple):
+    """A folder of results, which a step by hand may read from another place than results/."""
+
+    folder: Path
+
+    def path(self, pattern: str, **wildcards: str) -> Path:
+        """The file of a pattern."""
+        return self.folder / pattern.removeprefix("results/").format(**wildcards)
+
+    def find(self, pattern: str, **wildcards: str) -> Iterable[Path]:
+        """The files of a pattern; a wildcard may be `*`."""
+        return self.folder.glob(pattern.removeprefix("results/").format(**wildcards))
+
+
+class ModelResults(NamedTuple):
+    """The part of a folder of results that belongs to one model."""
+
+    results: Results
+    model: str
+
+    def path(self, pattern: str, **wildcards: str) -> Path:
+        """The file of a pattern with the wildcard `{model}`."""
+        return self.results.path(pattern, model=self.model, **wildcards)
 
 
 def summary(answers: str) -> str:

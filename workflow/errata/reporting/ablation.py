@@ -8,6 +8,7 @@ from errata.config.strategies import Strategies
 from errata.config.variants import BASE
 from errata.core.errors import UserError
 from errata.core.files import write_text
+from errata.plan.layout import ModelResults, Results
 from errata.reporting.ablation_page import NO_ROWS, NO_START, Result, to_markdown
 from errata.reporting.configuration import read_configuration_file
 from errata.reporting.costs import TrainingCost, count_rows, list_trainings, measure_cost
@@ -47,10 +48,10 @@ def run(arguments: argparse.Namespace) -> None:
     results = []
     for model, split in dict.fromkeys((row.score.model, row.score.split) for row in rows):
         here = [row for row in rows if (row.score.model, row.score.split) == (model, split)]
-        folder = arguments.results / model
-        results += collect_results(here, strategies, folder)
+        model_results = ModelResults(Results(arguments.results), model)
+        results += collect_results(here, strategies, model_results)
         scored = {row.variant.strategy for row in here}
-        results += find_untrained(model, split, scored, strategies, folder)
+        results += find_untrained(model, split, scored, strategies, model_results)
     places = [BASE, *order]
     results.sort(
         key=lambda result: (arguments.model.index(result.model), places.index(result.name), result.row is None)
@@ -87,11 +88,11 @@ def choose_reference(strategies: Strategies) -> str | None:
     return SELF if SELF in names else next(iter(names), None)
 
 
-def collect_results(rows: Sequence[Row], strategies: Strategies, folder: Path) -> list[Result]:
+def collect_results(rows: Sequence[Row], strategies: Strategies, model_results: ModelResults) -> list[Result]:
     """The scored base and strategies of one model and split.
 
     Args:
-        folder: the model's folder in results/.
+        model_results: of the model.
     """
     by_name = {row.variant.strategy: row for row in rows}
     reference = choose_reference(strategies)
@@ -105,7 +106,7 @@ def collect_results(rows: Sequence[Row], strategies: Strategies, folder: Path) -
                 name,
                 row,
                 strategies.get(name),
-                measure_cost(folder, strategies, name, score.split) if name in strategies else TrainingCost(),
+                measure_cost(model_results, strategies, name, score.split) if name in strategies else TrainingCost(),
                 _compare_held_out(row, by_name.get(BASE)),
                 _compare_held_out(row, by_name.get(reference)) if reference and name != BASE else None,
             )
@@ -121,7 +122,7 @@ def _compare_held_out(row: Row, other: Row | None) -> Comparison | None:
 
 
 def find_untrained(
-    model: str, split: str, scored: Container[str], strategies: Strategies, folder: Path
+    model: str, split: str, scored: Container[str], strategies: Strategies, model_results: ModelResults
 ) -> list[Result]:
     """The strategies that could not be trained, with the reason and what their completions cost.
 
@@ -129,7 +130,7 @@ def find_untrained(
 
     Args:
         scored: names of the strategies with a score, which were trained.
-        folder: the model's folder in results/.
+        model_results: of the model.
     """
     results = []
     trained = set()
@@ -138,12 +139,12 @@ def find_untrained(
         if strategy.fold is not None:
             continue
         can_start = strategy.start_from is None or strategy.start_from in trained
-        empty = any(count_rows(folder, each) == 0 for each in list_trainings(strategies, name, split))
+        empty = any(count_rows(model_results, each) == 0 for each in list_trainings(strategies, name, split))
         if name in scored or (can_start and not empty):
             trained.add(name)
         # a training set of an unreached round may be left from an earlier run
         elif can_start or strategy.round == 1:
-            cost = measure_cost(folder, strategies, name, split)
+            cost = measure_cost(model_results, strategies, name, split)
             reason = NO_ROWS if can_start else NO_START
             results.append(Result(model, split, name, None, strategy, cost, untrained=reason))
     return results

@@ -8,6 +8,8 @@ from errata.config.strategies import Strategies
 from errata.config.variants import BASE, Variant
 from errata.core.files import read_json
 from errata.data.summaries import AnswerSummary, RetrySummary, Summary
+from errata.plan import layout
+from errata.plan.layout import ModelResults
 from errata.training.runs import RUNS_FILE, RunHistory, TrainingTime
 
 AnySummary = TypeVar("AnySummary", bound=Summary)
@@ -41,17 +43,17 @@ class TrainingCost(NamedTuple):
     steps: float | None = None
 
 
-def measure_cost(folder: Path, strategies: Strategies, strategy: str, split: str) -> TrainingCost:
+def measure_cost(results: ModelResults, strategies: Strategies, strategy: str, split: str) -> TrainingCost:
     """The cost of a strategy whose models are scored on a split.
 
     Args:
-        folder: the model's folder in results/.
+        results: of the model.
 
     Raises:
         UserError: a file cannot be read.
     """
     return average_costs(
-        [_measure_training(folder, strategies, training) for training in list_trainings(strategies, strategy, split)]
+        [_measure_training(results, strategies, training) for training in list_trainings(strategies, strategy, split)]
     )
 
 
@@ -62,13 +64,13 @@ def list_trainings(strategies: Strategies, strategy: str, split: str) -> list[st
     return [Variant(strategy).of_fold(fold).strategy for fold in range(1, strategies.folds + 1)]
 
 
-def count_rows(folder: Path, training: str) -> int | None:
+def count_rows(results: ModelResults, training: str) -> int | None:
     """The rows of a training set; None where there is no training set.
 
     Args:
-        folder: the model's folder in results/.
+        results: of the model.
     """
-    path = folder / "sft" / f"{training}.json"
+    path = results.path(layout.TRAINING_SET, strategy=training)
     return len(read_json(path)) if path.exists() else None
 
 
@@ -88,28 +90,29 @@ def average_costs(costs: Sequence[TrainingCost]) -> TrainingCost:
     )
 
 
-def _measure_training(folder: Path, strategies: Strategies, training: str) -> TrainingCost:
+def _measure_training(results: ModelResults, strategies: Strategies, training: str) -> TrainingCost:
     """The cost of one training and of those that it starts from."""
     chain = [training, *_list_starts(strategies, training)]
     # trainings of the chain may share completions, which cost their tokens once
-    retries = [_read_retries(folder, name) for name in strategies.distinct_retries(chain)]
+    retries = [_read_retries(results, name) for name in strategies.distinct_retries(chain)]
     # before a further round, the model of the round before answers all training questions
     respondents = {strategies[name].respondent for name in chain} - {BASE}
     answers = [
-        _read_if_there(folder / "scores" / name / "train.summary.json", AnswerSummary) for name in sorted(respondents)
+        _read_if_there(results.path(layout.summary(layout.SCORED_ANSWERS), variant=name, split="train"), AnswerSummary)
+        for name in sorted(respondents)
     ]
     summaries: list[Summary | None] = [*retries, *answers]
-    own_retries = _read_retries(folder, strategies.retries(training))
-    times = [_read_time(folder / "adapter" / name) for name in chain]
+    own_retries = _read_retries(results, strategies.retries(training))
+    times = [_read_time(results.path(layout.ADAPTER, strategy=name)) for name in chain]
     return TrainingCost(
         solved=own_retries.solved if own_retries else None,
-        rows=count_rows(folder, training),
+        rows=count_rows(results, training),
         prompt_tokens=sum_known(each.costs.prompt_tokens if each else None for each in summaries),
         completion_tokens=sum_known(each.costs.completion_tokens if each else None for each in summaries),
         cancelled_tokens=sum_known(each.cancelled_tokens if each else None for each in retries),
         train_seconds=sum_known(each.seconds if each else None for each in times),
         train_at_least=any(each.at_least for each in times if each),
-        steps=_read_figure(folder / "adapter" / training / "trainer_state.json", "global_step"),
+        steps=_read_figure(results.path(layout.ADAPTER, strategy=training) / "trainer_state.json", "global_step"),
     )
 
 
@@ -123,8 +126,8 @@ def _list_starts(strategies: Strategies, training: str) -> list[str]:
     return starts
 
 
-def _read_retries(folder: Path, name: str) -> RetrySummary | None:
-    return _read_if_there(folder / "retries" / f"{name}.summary.json", RetrySummary)
+def _read_retries(results: ModelResults, name: str) -> RetrySummary | None:
+    return _read_if_there(results.path(layout.summary(layout.RETRIES), strategy=name), RetrySummary)
 
 
 def _read_if_there(path: Path, kind: type[AnySummary]) -> AnySummary | None:

@@ -1,13 +1,14 @@
 """One model's section of the report: findings, figures, retries, trainings and examples."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from errata.config.strategies import Strategies
 from errata.config.variants import BASE
 from errata.data.records import Key
 from errata.data.rows import AnswerRow
+from errata.plan import layout
+from errata.plan.layout import ModelResults, Results
 from errata.reporting.examples import Example, Retries, find_flips, summarize_retries
 from errata.reporting.findings import chance_accuracy, summarize_model
 from errata.reporting.leaderboard import Row
@@ -93,7 +94,7 @@ def collect_section(
     rows: Sequence[Row],
     sources: Mapping[str, Source],
     budgets: dict[int, float],
-    results: Path,
+    results: Results,
 ) -> ModelSection:
     """Collect one model's section. Parts without files stay empty, and the template says so.
 
@@ -104,12 +105,12 @@ def collect_section(
         budgets: limit of the weights in GiB, by number of bits.
     """
     mine = [row for row in rows if row.score.model == model]
-    folder = results / model
+    own = ModelResults(results, model)
     order = list(sources)
-    retries, no_retries = _collect_retries(folder, sources)
+    retries, no_retries = _collect_retries(own, sources)
     # the questions of all folds together are those of train
     files = {row.score.split: "train" if row.score.split == "folds" else row.score.split for row in mine}
-    chance = {split: chance_accuracy(results / "data" / f"{file}.jsonl") for split, file in files.items()}
+    chance = {split: chance_accuracy(results.path(layout.DATA, split=file)) for split, file in files.items()}
     return ModelSection(
         name=model,
         summary=summarize_model(rows, model, budgets, chance),
@@ -118,32 +119,32 @@ def collect_section(
         retries_svg=retries_figure(retries, order, f"retries{number}") if retries else None,
         no_retries=no_retries,
         trainings=[
-            _draw_training(folder, strategy, place, f"loss{number}-{place}") for place, strategy in enumerate(order)
+            _draw_training(own, strategy, place, f"loss{number}-{place}") for place, strategy in enumerate(order)
         ],
         flips=_collect_flips(mine),
     )
 
 
-def _collect_retries(folder: Path, sources: Mapping[str, Source]) -> tuple[list[Retries], list[str]]:
+def _collect_retries(results: ModelResults, sources: Mapping[str, Source]) -> tuple[list[Retries], list[str]]:
     """A summary of each file of retries, and the strategies whose file does not exist."""
     retries: list[Retries] = []
     missing: list[str] = []
     for source in dict.fromkeys(sources.values()):
         strategies = [strategy for strategy, each in sources.items() if each == source]
-        path = folder / "retries" / f"{source.retries}.jsonl"
+        path = results.path(layout.RETRIES, strategy=source.retries)
         if path.exists():
-            first_answers = _read_first_answers(folder, source.respondent)
+            first_answers = _read_first_answers(results, source.respondent)
             retries.append(summarize_retries(path, strategies, source.respondent, first_answers))
         else:
             missing += strategies
     return retries, missing
 
 
-def _read_first_answers(folder: Path, respondent: str) -> dict[Key, AnswerRow]:
+def _read_first_answers(results: ModelResults, respondent: str) -> dict[Key, AnswerRow]:
     """A variant's answers to the training questions, which its retries refer to; empty where there is no file."""
-    paths = [folder / "scores" / respondent / "train.jsonl"]
+    paths = [results.path(layout.SCORED_ANSWERS, variant=respondent, split="train")]
     if respondent == BASE:
-        paths.insert(0, folder / "answers" / "train.jsonl")
+        paths.insert(0, results.path(layout.ANSWERS, split="train"))
     for path in paths:
         if path.exists():
             return read_answers_by_key(path)
@@ -164,13 +165,13 @@ def _draw_sizes(number: int, rows: Sequence[Row], budgets: dict[int, float], ord
     return figures
 
 
-def _draw_training(folder: Path, strategy: str, place: int, figure_id: str) -> Training:
+def _draw_training(results: ModelResults, strategy: str, place: int, figure_id: str) -> Training:
     """A strategy's training with its loss.
 
     Args:
         place: of the strategy in the configuration, which decides its colour.
     """
-    log = folder / "adapter" / strategy / "trainer_log.jsonl"
+    log = results.path(layout.ADAPTER, strategy=strategy) / "trainer_log.jsonl"
     if not log.exists():
         return Training(strategy, None, None)
     loss = read_loss(log)

@@ -16,6 +16,8 @@ from errata.config.configuration import Configuration
 from errata.core.errors import UserError
 from errata.data.summaries import RetrySummary, read_summary
 from errata.models.store import read_download
+from errata.plan import layout
+from errata.plan.layout import Results
 
 # The packages that decide what a run does; a lock pins many more.
 MAIN_PACKAGES = (
@@ -112,13 +114,13 @@ def describe_machine(root: Path) -> list[Fact]:
     ]
 
 
-def describe_base_models(results: Path, names: Iterable[str]) -> list[Fact]:
+def describe_base_models(results: Results, names: Iterable[str]) -> list[Fact]:
     """The sources of the base models' weights, read from the links in results/."""
     facts = []
     for name in names:
-        base = results / name / "base"
-        config, gguf = base / "checkpoint" / "config.json", base / "model.gguf"
-        download = read_download(base / "checkpoint")
+        checkpoint, gguf = results.path(layout.CHECKPOINT, model=name), results.path(layout.GGUF, model=name)
+        config = checkpoint / "config.json"
+        download = read_download(checkpoint)
         if download:
             facts.append(Fact(f"base model {name}", f"{download.source}, commit {download.commit}"))
         elif gguf.is_symlink():
@@ -128,13 +130,15 @@ def describe_base_models(results: Path, names: Iterable[str]) -> list[Fact]:
     return facts
 
 
-def find_summaries(results: Path, names: Iterable[str]) -> list[Path]:
+def find_summaries(results: Results, names: Iterable[str]) -> list[Path]:
     """All summaries of the models' answers and retries, in the order of the report."""
     paths: list[Path] = []
     for name in names:
-        folder = results / name
-        paths += sorted([*folder.glob("answers/*.summary.json"), *folder.glob("scores/*/*.summary.json")])
-        paths += sorted(folder.glob("retries/*.summary.json"))
+        answers, scored, retries = map(layout.summary, (layout.ANSWERS, layout.SCORED_ANSWERS, layout.RETRIES))
+        paths += sorted(
+            [*results.find(answers, model=name, split="*"), *results.find(scored, model=name, variant="*", split="*")]
+        )
+        paths += sorted(results.find(retries, model=name, strategy="*"))
     return paths
 
 

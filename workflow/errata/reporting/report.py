@@ -17,6 +17,8 @@ from errata.config.variants import BASE
 from errata.core.files import write_text
 from errata.core.places import REPORT_TEMPLATES, REPOSITORY
 from errata.core.wording import duration, p_value, percent
+from errata.plan import layout
+from errata.plan.layout import Results
 from errata.reporting import provenance
 from errata.reporting.configuration import read_configuration_file
 from errata.reporting.examples import OUTCOMES, SHOWN
@@ -57,7 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     strategies = Strategies.of(configuration)
     rows = read_rows(arguments.scores, [name for name, strategy in strategies.items() if strategy.fold is None])
     locks = sorted((REPOSITORY / "envs").glob("*.txt")) if arguments.locks is None else arguments.locks
-    page = render(rows, configuration, strategies, arguments.results, locks, arguments.summaries, arguments.benchmarks)
+    page = render(
+        rows, configuration, strategies, Results(arguments.results), locks, arguments.summaries, arguments.benchmarks
+    )
     write_text(arguments.leaderboard, to_table(rows).to_csv(index=False, lineterminator="\n"))
     write_text(arguments.output, page)
 
@@ -89,7 +93,7 @@ def render(
     rows: Sequence[Row],
     configuration: Configuration,
     strategies: Strategies,
-    results: Path,
+    results: Results,
     locks: Iterable[Path],
     summaries: Sequence[Path] | None = None,
     benchmarks: Sequence[Path] | None = None,
@@ -108,7 +112,7 @@ def render(
     budgets = {int(bits): float(limit) for bits, limit in configuration.memory_budget_gib.items()}
     if summaries is None:
         summaries = provenance.find_summaries(results, models)
-    jobs = provenance.read_jobs(results / "benchmarks", benchmarks)
+    jobs = provenance.read_jobs(results.path(layout.BENCHMARKS), benchmarks)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
@@ -134,7 +138,7 @@ def render(
         level=LEVEL,
         outcomes=OUTCOMES,
         shown=SHOWN,
-        held_out=describe_held_out(rows, configuration.dataset.folds, read_leaks(results / "data" / "leaks.csv")),
+        held_out=describe_held_out(rows, configuration.dataset.folds, read_leaks(results.path(layout.LEAKS))),
         facts=[
             *provenance.describe_machine(REPOSITORY),
             *provenance.describe_base_models(results, models),
