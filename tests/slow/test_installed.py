@@ -81,7 +81,7 @@ def test_the_workflow_is_planned(installed: Installation, profile: str) -> None:
 
 
 def test_graphs_are_drawn_by_the_commands_that_the_pages_show(installed: Installation) -> None:
-    """Nothing may stand before the graph, which is for `dot`."""
+    """Nothing may precede the graph, which is for `dot`."""
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     commands = {
         each.strip() for text in texts for each in re.findall(r"(snakemake [^`|\n]*--(?:rulegraph|dag)[^`|\n]*)", text)

@@ -45,8 +45,20 @@ class Ending:
         return not self.failed and not self.truncated
 
 
+class OfQuestion:
+    """A row about one question: `id` is of its problem, `question` is its index in the problem, from 0."""
+
+    __slots__ = ()
+    id: str
+    question: int
+
+    @property
+    def key(self) -> Key:
+        return Key(self.id, self.question)
+
+
 @dataclass(frozen=True, slots=True)
-class AnswerRow(Ending):
+class AnswerRow(OfQuestion, Ending):
     """A line of `answers/{split}.jsonl` and `scores/{variant}/{split}.jsonl`: one question and the model's answer.
 
     Attributes:
@@ -81,10 +93,6 @@ class AnswerRow(Ending):
     template: str | None = None
     votes: Mapping[str, int] | None = None
     error: str | None = None
-
-    @property
-    def key(self) -> Key:
-        return Key(self.id, self.question)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "AnswerRow":
@@ -168,7 +176,7 @@ class Sample(Ending):
 
 
 @dataclass(frozen=True, slots=True)
-class SampleRow:
+class SampleRow(OfQuestion):
     """A line of `samples/{variant}/{split}.jsonl`: one question with several completions."""
 
     id: str
@@ -178,10 +186,6 @@ class SampleRow:
     samples: tuple[Sample, ...]
     model: str | None
     template: str | None = None
-
-    @property
-    def key(self) -> Key:
-        return Key(self.id, self.question)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "SampleRow":
@@ -281,7 +285,7 @@ class AttemptRow(Ending):
 
 
 @dataclass(frozen=True, slots=True)
-class RetryRow:
+class RetryRow(OfQuestion):
     """A line of `retries/{strategy}.jsonl`: a question that was asked again, with all its attempts.
 
     Attributes:
@@ -302,10 +306,6 @@ class RetryRow:
     outcome: str
     attempts: tuple[AttemptRow, ...] = ()
     template: str | None = None
-
-    @property
-    def key(self) -> Key:
-        return Key(self.id, self.question)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "RetryRow":
