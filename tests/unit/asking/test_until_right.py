@@ -107,7 +107,8 @@ def test_the_outcome_says_why_a_question_was_not_solved(steps: StepRunner, scrip
 def test_the_last_question_gets_attempts_side_by_side_and_the_server_learns_which_are_cancelled(
     steps: StepRunner, scripted: Start
 ) -> None:
-    easy = [f"p{number}" for number in range(40)]
+    # so many that hedging may still waste enough on the hard one, whatever a busy machine has wasted on these
+    easy = [f"p{number}" for number in range(150)]
     first_wrong(steps, "hard", *easy)
     slow = {**BAD, "delay": 30}
     server = scripted(
@@ -130,7 +131,8 @@ def test_the_last_question_gets_attempts_side_by_side_and_the_server_learns_whic
     each = done.summary["completion_tokens"] / done.summary["attempts"]
     assert 0.5 * each <= done.summary["cancelled_tokens"] <= done.summary["cancelled"] * 1.5 * each
     # an easy question may have had two attempts at the same moment; a cancelled one is no attempt
-    assert 42 <= done.summary["attempts"] == len(read_jsonl(steps.journal)) <= 42 + 7
+    least = len(easy) + 2
+    assert least <= done.summary["attempts"] == len(read_jsonl(steps.journal)) <= least + 7
     # a solved question gets no further attempt in a later run
     before = len(server.seen())
     again = steps.retry(server.base_url, concurrency=8, attempts=6)

@@ -2,14 +2,14 @@
 
 import re
 import time
-import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from errata.reading.answers import read_answer
 from errata.reading.choices import is_name, without_choice, without_conclusion
+from errata.reading.letters import plain_text
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,13 @@ def test_the_reasoning_is_the_text_before_the_sentence_that_chooses(text: str, r
         )
     )
 )
+@example(signs=["A", "\u0301", "\u200b", "甲", "\n", "Ｂ"])
 def test_the_reasoning_never_contains_the_choice_and_is_a_beginning_of_the_text(signs: list[str]) -> None:
     text = "".join(signs)
     reasoning = without_conclusion(text, "AB")
     answer = read_answer(text, "AB")
-    assert unicodedata.normalize("NFKC", text.strip()).startswith(unicodedata.normalize("NFKC", reasoning))
+    # of the plain text where characters combine, see `without_conclusion`
+    assert any(whole.startswith(reasoning) for whole in (text.strip(), plain_text(text.strip())))
     assert answer is None or read_answer(reasoning, "AB") != answer
 
 
